@@ -1,0 +1,21 @@
+"""The Pulumi program: configuration -> Settings -> Plan -> LabPlatform -> exports."""
+
+import pulumi
+
+from components import stack_config
+from components.lab_platform import LabPlatform
+from host.state import generation
+from stacks.errors import LabError
+from stacks.planning.build import build_plan
+from stacks.settings import SECRET_KEYS, Settings
+
+config = stack_config.read(SECRET_KEYS)
+try:
+    settings = Settings.from_config(config.values, file=f"Pulumi.{pulumi.get_stack()}.yaml", secret_keys=config.secret_keys)
+    plan = build_plan(settings, stack=pulumi.get_stack(), secrets=frozenset(config.secrets))
+except LabError as error:
+    raise pulumi.RunError(str(error)) from None
+
+lab = LabPlatform("lab", plan, config.secrets, generation(plan.stack))
+for name, value in lab.exports.items():
+    pulumi.export(name, value)

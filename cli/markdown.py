@@ -1,0 +1,117 @@
+"""A stack's preview as Markdown: what a reviewer needs to decide, the long parts folded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cli.stack_preview import StackPreview, layered
+from stacks.errors import LabError
+from stacks.planning.plan import Decision, MemoryPlan, Plan
+
+_BAR_CELLS = 40
+
+
+def stack_section(shown: StackPreview) -> str:
+    """One stack that can work."""
+    plan = shown.plan
+    machine = plan.machine
+    hardware = f"{machine.gpus} x {machine.gpu_name}" if machine.gpu_name else f"{machine.cpus} processors"
+    counts = ", ".join(f"{n} to {op}" for op, n in shown.preview.change_summary.items())
+    lines = [
+        f"### ✅ `{shown.stack}` fits: {hardware}, {machine.platform}, {plan.cluster.driver}",
+        "",
+        f"On a fresh machine: {counts}. Plan `{plan.digest}`.",
+        "",
+        "| model | endpoint | context | KV cache | full-length requests at once | image |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for model in plan.models:
+        context = model.args[model.args.index("--max-model-len") + 1]
+        lines.append(
+            f"| {model.name} | {model.endpoint} | {int(context):,} tokens | {model.memory.kv_cache_gib:.2f} GiB, {model.memory.kv_tokens:,} tokens "
+            f"| {model.memory.concurrency:.2f} | `{model.image.split('@')[0]}` |"
+        )
+    for model in plan.models:
+        if model.memory.device == "gpu":
+            lines += ["", f"**GPU memory of {model.name}** ({model.memory.total_gib:.2f} GiB)", "", "```", *memory_bars(model.memory), "```"]
+    lowered = [d for d in plan.all_decisions() if d.kind == "degraded"]
+    if lowered:
+        lines += ["", "**Given up, and why**", "", *(f"- {d.name}: {d.value}. {_sentence(d.reason)}" for d in lowered)]
+    lines += ["", *_folded("Every setting, and why", _decisions(plan.all_decisions()))]
+    lines += _folded("What `up` would do to the machine (it asks first)", _host_changes(plan))
+    lines += _folded("Resources", ["```", *_resources(shown), "```"])
+    return "\n".join(lines) + "\n"
+
+
+def refused_section(stack: str, error: LabError) -> str:
+    """One stack that cannot work, with the arithmetic and the way out."""
+    return f"### ❌ `{stack}` does not work\n\n```\n{error}\n```\n"
+
+
+def memory_bars(memory: MemoryPlan) -> list[str]:
+    """The card's memory in text bars, one line a holder, GiB."""
+    rows = [
+        ("desktop", memory.desktop_gib),
+        ("CUDA context", memory.context_gib),
+        ("weights", memory.weights_gib),
+        ("activations", memory.activation_gib),
+        ("non-torch", memory.non_torch_gib),
+        ("CUDA graphs", memory.cuda_graphs_gib),
+        ("error band", memory.error_band_gib),
+        ("KV cache", memory.kv_cache_gib),
+    ]
+    rows.append(("unused", max(0.0, memory.total_gib - sum(size for _, size in rows))))
+    lines, begin = [], 0.0
+    for label, size in rows:
+        first, last = (round(edge / memory.total_gib * _BAR_CELLS) for edge in (begin, begin + size))
+        bar = " " * first + "█" * max(last - first, 1 if size > 0 else 0)
+        lines.append(f"{label:12} {size:6.2f}  {bar}".rstrip())
+        begin += size
+    return lines
+
+
+def _decisions(decisions: Sequence[Decision]) -> list[str]:
+    rows = [f"| {d.name} | {_cell(d.value)} | {d.kind} | {_cell(d.reason)} | {_cell(d.source)} |" for d in decisions]
+    return ["| setting | value | | reason | source |", "| --- | --- | --- | --- | --- |", *rows]
+
+
+def _host_changes(plan: Plan) -> list[str]:
+    lines = []
+    for change in plan.host_changes:
+        lines.append(f"- {'**root** ' if change.root else ''}{change.kind}: {change.what}" + (f" ({change.note})" if change.note else ""))
+        if change.command:
+            lines += ["  ```", f"  {change.command}", "  ```"]
+    return lines
+
+
+def _resources(shown: StackPreview) -> list[str]:
+    depth: dict[str, int] = {}
+    children: dict[str, list[str]] = {}
+    label = {}
+    for step in layered(shown.preview.steps):
+        children.setdefault(step.parent, []).append(step.urn)
+        label[step.urn] = f"{step.name}  {step.type}"
+    lines: list[str] = []
+
+    def visit(urn: str) -> None:
+        lines.append("  " * depth[urn] + label[urn])
+        for child in children.get(urn, []):
+            depth[child] = depth[urn] + 1
+            visit(child)
+
+    for top in children.get("", []):
+        depth[top] = 0
+        visit(top)
+    return lines
+
+
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
+    return ["<details>", f"<summary>{title}</summary>", "", *lines, "", "</details>", ""]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

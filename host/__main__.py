@@ -1,0 +1,32 @@
+"""`python -m host <driver> ensure|status|destroy`: the one entry that changes the machine.
+
+Its words stand in the Pulumi state of every deployed stack, so they may grow and never change. The specification comes in the
+environment: LAB_STACK, LAB_SPEC (a slice of the Plan as JSON), LAB_GENERATION, LAB_CACHE.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from stacks.errors import HostError
+
+DRIVERS = ("embedded", "minikube", "nvidia", "models")
+VERBS = ("ensure", "status", "destroy")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one verb of one driver. Returns the exit code: 0 done, 1 failed, 2 wrong usage."""
+    if len(arguments) != 2 or arguments[0] not in DRIVERS or arguments[1] not in VERBS:
+        sys.stderr.write(f"usage: python -m host {{{'|'.join(DRIVERS)}}} {{{'|'.join(VERBS)}}}\n")
+        return 2
+    driver, verb = arguments
+    error = HostError(
+        f"`host {driver} {verb}` does not work yet: this release plans and previews; it changes no machine",
+        remedy="./lab preview STACK shows what it would do",
+    )
+    sys.stderr.write(f"{error}\n")
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,30 @@
+"""What the machine itself remembers of a stack, outside Pulumi's state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from stacks import names
+from stacks.errors import HostError
+
+_CLUSTER = "cluster.json"
+
+
+def folder(stack: str) -> Path:
+    """The folder of one stack's host state on this machine; it may not exist."""
+    return Path(names.state_folder(stack)).expanduser()
+
+
+def generation(stack: str) -> int:
+    """How often the stack's cluster had to be brought back by us; 0 on a machine that never had it.
+
+    Raises HostError where the record cannot be read.
+    """
+    path = folder(stack) / _CLUSTER
+    if not path.exists():
+        return 0
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["generation"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HostError(f"{path} cannot be read: {error}", remedy=f"if it is damaged: rm {path}") from error

@@ -1,0 +1,5 @@
+"""The facts that plans rest on: hardware, models, images and compatibility, each number with its source."""
+
+from stacks.catalog.loader import Catalog, Fact, Gpu, Image, Model, load
+
+__all__ = ["Catalog", "Fact", "Gpu", "Image", "Model", "load"]

@@ -1,0 +1,78 @@
+"""Every error that a user of the lab can meet: a sentence that says what is wrong, and a remedy that says what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class LabError(Exception):
+    """The root of all errors that leave the lab as a message and never as a traceback.
+
+    `remedy` is what the user can type or edit next; `exit_code` is what `lab` exits with.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  -> {self.remedy}" if self.remedy else self.message
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong in a stack file: where (`file`, `path` inside it), what, and what to type instead."""
+
+    file: str
+    path: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}: {self.path}" if self.path else self.file
+        return f"{where}\n    {self.message}\n    -> {self.remedy}"
+
+
+class SettingsError(LabError):
+    """A stack file cannot be used; carries every problem found, not the first one only."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        count = len(self.problems)
+        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the stack settings:\n\n" + "\n".join(f"  {p}" for p in self.problems))
+
+
+class CatalogError(LabError):
+    """The catalogue holds no such entry, or an entry contradicts its own schema; lists the valid names."""
+
+    exit_code = 2
+
+
+class PlanError(LabError):
+    """The wished settings cannot work on this machine; carries the arithmetic and the nearest settings that do.
+
+    `problems` is one entry a refusal. `alternatives` are stack-file edits that were planned and found to work.
+    """
+
+    exit_code = 2
+
+    def __init__(self, refusals: Sequence[str], *, alternatives: Sequence[str] = ()) -> None:
+        self.refusals = tuple(refusals)
+        self.alternatives = tuple(alternatives)
+        text = "The plan does not fit this machine:\n\n" + "\n\n".join(f"  {r}" for r in self.refusals)
+        options = "\n".join(f"       {n}. {a}" for n, a in enumerate(self.alternatives, 1))
+        super().__init__(text, remedy=f"settings that do fit (each one planned):\n{options}" if options else "")
+
+
+class HostError(LabError):
+    """A step on the machine itself failed or is not possible there."""
+
+
+class CheckFailed(LabError):
+    """An observation (a probe) found something broken; names the first broken hop."""

@@ -1,0 +1,115 @@
+"""Settings and catalogue to Plan: the one function that decides a stack."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from stacks.catalog import Catalog, load
+from stacks.errors import CatalogError, PlanError
+from stacks.planning.alternatives import alternatives
+from stacks.planning.budgets import check_budgets
+from stacks.planning.clusters import cluster_address, plan_cluster
+from stacks.planning.draft import Inputs, Notes, linux_memory_gib
+from stacks.planning.engine import plan_model
+from stacks.planning.host_changes import host_changes
+from stacks.planning.plan import MachinePlan, ModelCachePlan, NvidiaPlan, Plan
+from stacks.settings import CpuMachine, EmbeddedCluster, NvidiaMachine, Settings
+
+_CACHE_HEADROOM = 2  # the cache's stated capacity is room for a second revision, not a quota: a local volume enforces none
+
+
+def build_plan(settings: Settings, *, stack: str, secrets: frozenset[str] = frozenset(), catalog: Catalog | None = None) -> Plan:
+    """The plan of `stack`. `secrets` names the secret keys that the stack holds (never their values).
+
+    Raises PlanError with every refusal and with settings that work instead, CatalogError for names that the catalogue does not know.
+    """
+    inputs = Inputs(stack, settings, catalog or load(), secrets)
+    _check_names(inputs)
+    plan, refusals = _decide(inputs)
+    if refusals or plan is None:
+        raise PlanError(refusals, alternatives=alternatives(settings, lambda s: not _decide(Inputs(stack, s, inputs.catalog, secrets))[1]))
+    return plan
+
+
+def _check_names(inputs: Inputs) -> None:
+    """All unknown catalogue names at once."""
+    errors = []
+    machine = inputs.settings.machine
+    lookups = [(inputs.catalog.gpu, machine.gpu, "machine.gpu")] if isinstance(machine, NvidiaMachine) else []
+    for find, name, path in [*lookups, *((inputs.catalog.model, m.model, f"models[{n}].model") for n, m in enumerate(inputs.settings.models))]:
+        try:
+            find(name)
+        except CatalogError as error:
+            errors.append((path, error))
+    if errors:
+        raise CatalogError("\n".join(f"{path}: {e.message}" for path, e in errors), remedy="\n     ".join(f"{path}: {e.remedy}" for path, e in errors))
+
+
+def _decide(inputs: Inputs) -> tuple[Plan | None, list[str]]:
+    settings, notes = inputs.settings, Notes()
+    linux_memory = linux_memory_gib(settings.machine, inputs.catalog, notes)
+    cluster = plan_cluster(inputs, linux_memory, notes)
+    models = []
+    for wish in settings.models:
+        own = Notes()
+        if planned := plan_model(wish, inputs, cluster_address(inputs), own):
+            models.append(planned)
+        notes.refusals += own.refusals
+    check_budgets(models, inputs, linux_memory, notes)
+    auth = "apiKey" if "apiKey" in inputs.secrets else "none"
+    if auth == "none":
+        notes.decide(
+            "endpoint.auth", "none", "degraded", "stack file", f"no apiKey is set, so the endpoint listens on {cluster.address} only; pulumi config set --secret apiKey"
+        )
+    else:
+        notes.decide("endpoint.auth", "bearer key", "stated", "stack file", "the secret apiKey; clients send Authorization: Bearer")
+    if notes.refusals:
+        return None, notes.refusals
+    return Plan(
+        stack=inputs.stack,
+        machine=_machine(inputs, linux_memory),
+        cluster=cluster,
+        nvidia=_nvidia(inputs),
+        model_cache=_model_cache(inputs),
+        models=tuple(models),
+        auth="apiKey" if auth == "apiKey" else "none",
+        hugging_face_token="huggingFaceToken" in inputs.secrets,
+        host_changes=host_changes(inputs, cluster, models),
+        decisions=tuple(notes.decisions),
+    ), []
+
+
+def _machine(inputs: Inputs, linux_memory: float) -> MachinePlan:
+    machine = inputs.settings.machine
+    if isinstance(machine, CpuMachine):
+        return MachinePlan(kind="cpu", platform=machine.platform, linux_memory_gib=linux_memory, cpus=machine.cpus)
+    gpu = inputs.catalog.gpu(machine.gpu)
+    return MachinePlan(
+        kind="nvidia",
+        platform=machine.platform,
+        gpu=machine.gpu,
+        gpu_name=gpu.name,
+        compute_capability=gpu.compute_capability.value,
+        gpus=machine.gpus,
+        gpu_total_gib=gpu.memory[machine.platform].value,
+        linux_memory_gib=linux_memory,
+        cpus=machine.cpus,
+    )
+
+
+def _nvidia(inputs: Inputs) -> NvidiaPlan | None:
+    if not isinstance(inputs.settings.machine, NvidiaMachine):
+        return None
+    image = inputs.catalog.images["nvidia-device-plugin"]
+    return NvidiaPlan(plugin_image=image.reference, plugin_pull_policy=image.pull_policy, gpus=inputs.settings.machine.gpus, runtime="docker")
+
+
+def _model_cache(inputs: Inputs) -> ModelCachePlan:
+    settings = inputs.settings
+    total = sum({m.model: inputs.catalog.model(m.model).weights_gib.value for m in settings.models}.values())
+    on_host = isinstance(settings.cluster, EmbeddedCluster)
+    return ModelCachePlan(
+        host_path=settings.model_cache.path,
+        node_path=settings.model_cache.path if on_host else "/models",
+        capacity_gib=max(1, ceil(total * _CACHE_HEADROOM)),
+    )

@@ -1,0 +1,99 @@
+"""The cluster that carries a stack: literal names, addresses, sizes and the exact command that makes it."""
+
+from __future__ import annotations
+
+from math import floor
+
+from stacks import names
+from stacks.catalog import Catalog
+from stacks.planning.draft import Inputs, Notes, gib
+from stacks.planning.plan import EmbeddedPlan, MinikubePlan
+from stacks.settings import EmbeddedCluster, MinikubeCluster
+
+_MINIKUBE_CPUS_LEFT = 2
+_MINIKUBE_CPUS_LEAST = 2
+
+
+def plan_cluster(inputs: Inputs, linux_memory: float, notes: Notes) -> MinikubePlan | EmbeddedPlan:
+    """The cluster of the stack; `linux_memory` is GiB of RAM that Linux has."""
+    cluster = inputs.settings.cluster
+    if isinstance(cluster, MinikubeCluster):
+        return _minikube(cluster, inputs, linux_memory, notes)
+    return _embedded(cluster, inputs, notes)
+
+
+def cluster_address(inputs: Inputs) -> str:
+    """Where the machine reaches node ports: loopback for minikube, which publishes them there, else the node's own address."""
+    cluster = inputs.settings.cluster
+    return names.embedded_node_address(cluster.slot) if isinstance(cluster, EmbeddedCluster) else "127.0.0.1"
+
+
+def node_memory_gib(inputs: Inputs, linux_memory: float) -> float:
+    """RAM in GiB that pods of the node may share, the cluster's own parts already taken off."""
+    return _node_total_gib(inputs, linux_memory) - inputs.catalog.number(f"{inputs.settings.cluster.driver}.systemGiB")
+
+
+def _node_total_gib(inputs: Inputs, linux_memory: float) -> float:
+    if inputs.settings.cluster.driver == "minikube":
+        return max(0.0, floor(linux_memory - inputs.catalog.number("minikube.hostGiB")))
+    return linux_memory
+
+
+def _minikube(cluster: MinikubeCluster, inputs: Inputs, linux_memory: float, notes: Notes) -> MinikubePlan:
+    catalog, settings = inputs.catalog, inputs.settings
+    kubernetes = catalog.fact("minikube.kubernetes")
+    memory = _node_total_gib(inputs, linux_memory)
+    cpus = max(_MINIKUBE_CPUS_LEAST, settings.machine.cpus - _MINIKUBE_CPUS_LEFT)
+    notes.decide("cluster.kubernetes", kubernetes.value, "default", kubernetes.source, "pinned, so that a newer minikube changes nothing")
+    notes.decide(
+        "cluster.memory", gib(memory), "derived", catalog.fact("minikube.hostGiB").source,
+        f"{gib(linux_memory)} of Linux less {gib(catalog.number('minikube.hostGiB'))} for the Docker daemon, in whole GiB",
+    )  # fmt: skip
+    return MinikubePlan(
+        name=cluster.profile,
+        kubeconfig=names.kubeconfig(inputs.stack),
+        identifier=names.cluster_identifier(inputs.stack),
+        node=cluster.profile,
+        kubernetes=str(kubernetes.value),
+        address=cluster_address(inputs),
+        start=_minikube_start(cluster.profile, inputs, catalog, memory_mib=int(memory * 1024), cpus=cpus),
+        disabled_addons=("nvidia-device-plugin",),
+        memory_mib=int(memory * 1024),
+        cpus=cpus,
+    )
+
+
+def _minikube_start(profile: str, inputs: Inputs, catalog: Catalog, *, memory_mib: int, cpus: int) -> tuple[str, ...]:
+    """The command line; --gpus, --mount and --ports only act when the profile is made, so they are never left to a later start."""
+    return (
+        "minikube", "start", f"--profile={profile}",
+        "--driver=docker", "--container-runtime=docker",  # the containerd default of newer releases refuses --gpus
+        "--gpus=all",
+        f"--kubernetes-version={catalog.fact('minikube.kubernetes').value}",
+        f"--base-image={catalog.fact('minikube.baseImage').value}",
+        f"--cpus={cpus}", f"--memory={memory_mib}",
+        "--cni=calico",  # minikube's default network stores NetworkPolicies and enforces none
+        "--mount", f"--mount-string={inputs.settings.model_cache.path}:{names.MODELS_MOUNT}",
+        *(f"--ports=127.0.0.1:{m.port}:{m.port}" for m in inputs.settings.models),
+        "--extra-config=kubelet.image-gc-high-threshold=85",  # minikube switches image garbage collection off
+        "--wait=all", "--interactive=false",
+    )  # fmt: skip
+
+
+def _embedded(cluster: EmbeddedCluster, inputs: Inputs, notes: Notes) -> EmbeddedPlan:
+    catalog = inputs.catalog
+    kubernetes, containerd, etcd = (catalog.fact(f"embedded.{part}") for part in ("kubernetes", "containerd", "etcd"))
+    notes.decide("cluster.kubernetes", kubernetes.value, "default", kubernetes.source, f"with containerd {containerd.value} and etcd {etcd.value}")
+    notes.decide("cluster.networkPolicy", "stored, not enforced", "degraded", "the bridge CNI plugin", "no enforcing CNI is to be had from package registries")
+    return EmbeddedPlan(
+        name=f"{names.PART_OF}-{inputs.stack}",
+        kubeconfig=names.kubeconfig(inputs.stack),
+        identifier=names.cluster_identifier(inputs.stack),
+        node=f"{names.PART_OF}-{inputs.stack}",
+        kubernetes=str(kubernetes.value),
+        containerd=str(containerd.value),
+        etcd=str(etcd.value),
+        address=cluster_address(inputs),
+        slot=cluster.slot,
+        images=(catalog.images["vllm-cpu-embedded"].reference,),
+    )
