@@ -14,10 +14,8 @@ MODELS_MOUNT = "/models"
 HTTP_PORT = 8000
 """vLLM's own default port of its OpenAI-compatible server."""
 
-NODE_PORTS = range(30000, 32768)
-"""Kubernetes' default --service-node-port-range."""
-
-_DEFAULT_PORT = 30080
+ENDPOINT_PORTS = range(30080, 30096)
+"""Ports that endpoints may have: inside Kubernetes' node-port range, few enough to publish all of them when a cluster is made."""
 
 
 def state_folder(stack: str) -> str:
@@ -72,5 +70,5 @@ def embedded_node_address(slot: int) -> str:
 
 
 def free_port(taken: set[int]) -> int:
-    """The first node port from the default on that nobody has."""
-    return next(port for port in range(_DEFAULT_PORT, NODE_PORTS.stop) if port not in taken)
+    """The first endpoint port that nobody has, or the last one where all are taken."""
+    return next((port for port in ENDPOINT_PORTS if port not in taken), ENDPOINT_PORTS[-1])

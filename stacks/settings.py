@@ -121,7 +121,7 @@ class VllmModel(Intent):
     context_tokens: int = Field(ge=16, le=16_777_216, description="The longest prompt plus answer that one request may have.")
     concurrent_requests: int = Field(default=8, ge=1, le=4096, description="How many requests are worked on at once (vLLM's --max-num-seqs).")
     replicas: int = Field(default=1, ge=1, le=64, description="How many engines serve this model.")
-    port: int = Field(default=30080, ge=30000, le=32767, description="The endpoint's port on the machine; each model needs its own.")
+    port: int = Field(default=30080, ge=30080, le=30095, description="The endpoint's port on the machine; each model needs its own.")
     environment: dict[str, str] = Field(default_factory=dict, description="Extra environment of the engine; nothing secret.")
     pin: Pins = Field(default_factory=Pins, description="Values to be taken as they are; the plan still proves them.")
 

@@ -78,7 +78,7 @@ def deployment(model: ModelPlan, *, api_key: bool, runtime_class: str | None = N
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(model),
+        "metadata": {**_metadata(model), **_exceptions(model)},
         "spec": {
             "replicas": model.replicas,
             "revisionHistoryLimit": 3,
@@ -111,6 +111,17 @@ def deployment(model: ModelPlan, *, api_key: bool, runtime_class: str | None = N
             },
         },
     }
+
+
+def _exceptions(model: ModelPlan) -> dict[str, Any]:
+    """What an image that no registry holds forces, said where scanners and reviewers read it."""
+    reasons = {}
+    if "@sha256:" not in model.image:
+        reasons["CKV_K8S_43"] = "no registry holds the image; its tag names the recipe that it is built from"
+    if model.pull_policy == "Never":
+        reasons["CKV_K8S_15"] = "there is no registry to pull from"
+    skips = {f"checkov.io/skip{n}": f"{check}={reason}" for n, (check, reason) in enumerate(reasons.items(), 1)}
+    return {"annotations": skips} if skips else {}
 
 
 def _container(model: ModelPlan, *, api_key: bool) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class Catalog(BaseModel):
 def _find(entries: Mapping[str, T], name: str, what: str) -> T:
     if name in entries:
         return entries[name]
-    near = difflib.get_close_matches(name, entries, n=1, cutoff=0.4)
+    near = sorted(known for known in entries if known.startswith(name)) or difflib.get_close_matches(name, entries, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
     raise CatalogError(f"the catalogue knows no {what} called {name}", remedy=f"{hint}known: {', '.join(sorted(entries))}")
 

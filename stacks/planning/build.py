@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
-
+from stacks import names
 from stacks.catalog import Catalog, load
 from stacks.errors import CatalogError, PlanError
 from stacks.planning.alternatives import alternatives
@@ -15,7 +14,7 @@ from stacks.planning.host_changes import host_changes
 from stacks.planning.plan import MachinePlan, ModelCachePlan, NvidiaPlan, Plan
 from stacks.settings import CpuMachine, EmbeddedCluster, NvidiaMachine, Settings
 
-_CACHE_HEADROOM = 2  # the cache's stated capacity is room for a second revision, not a quota: a local volume enforces none
+_CACHE_CAPACITY_GIB = 1024  # only a label: a local volume enforces no size, and a claim whose size follows the models could never shrink
 
 
 def build_plan(settings: Settings, *, stack: str, secrets: frozenset[str] = frozenset(), catalog: Catalog | None = None) -> Plan:
@@ -106,10 +105,9 @@ def _nvidia(inputs: Inputs) -> NvidiaPlan | None:
 
 def _model_cache(inputs: Inputs) -> ModelCachePlan:
     settings = inputs.settings
-    total = sum({m.model: inputs.catalog.model(m.model).weights_gib.value for m in settings.models}.values())
     on_host = isinstance(settings.cluster, EmbeddedCluster)
     return ModelCachePlan(
         host_path=settings.model_cache.path,
-        node_path=settings.model_cache.path if on_host else "/models",
-        capacity_gib=max(1, ceil(total * _CACHE_HEADROOM)),
+        node_path=settings.model_cache.path if on_host else names.MODELS_MOUNT,
+        capacity_gib=_CACHE_CAPACITY_GIB,
     )

@@ -65,6 +65,7 @@ def _minikube(cluster: MinikubeCluster, inputs: Inputs, linux_memory: float, not
 
 def _minikube_start(profile: str, inputs: Inputs, catalog: Catalog, *, memory_mib: int, cpus: int) -> tuple[str, ...]:
     """The command line; --gpus, --mount and --ports only act when the profile is made, so they are never left to a later start."""
+    ports = f"{names.ENDPOINT_PORTS[0]}-{names.ENDPOINT_PORTS[-1]}"
     return (
         "minikube", "start", f"--profile={profile}",
         "--driver=docker", "--container-runtime=docker",  # the containerd default of newer releases refuses --gpus
@@ -74,7 +75,7 @@ def _minikube_start(profile: str, inputs: Inputs, catalog: Catalog, *, memory_mi
         f"--cpus={cpus}", f"--memory={memory_mib}",
         "--cni=calico",  # minikube's default network stores NetworkPolicies and enforces none
         "--mount", f"--mount-string={inputs.settings.model_cache.path}:{names.MODELS_MOUNT}",
-        *(f"--ports=127.0.0.1:{m.port}:{m.port}" for m in inputs.settings.models),
+        f"--ports=127.0.0.1:{ports}:{ports}",  # all that a stack may use, so that a new model needs no new cluster
         "--extra-config=kubelet.image-gc-high-threshold=85",  # minikube switches image garbage collection off
         "--wait=all", "--interactive=false",
     )  # fmt: skip

@@ -43,7 +43,10 @@ def plan_model(wish: VllmModel, inputs: Inputs, host: str, notes: Notes) -> Mode
     machine = inputs.settings.machine
     on_gpu = isinstance(machine, NvidiaMachine)
     image = inputs.catalog.images["vllm-cuda" if on_gpu else "vllm-cpu-embedded"]
-    notes.decide("image", image.reference, "default", "catalogue", image.digest_note or f"digest: {image.digest_source}")
+    if image.digest:
+        notes.decide("image", image.reference, "default", "catalogue", f"digest: {image.digest_source}")
+    else:
+        notes.decide("image", image.reference, "degraded", "catalogue", f"no digest: {image.digest_note}")
     _check_context(wish, model, notes)
     if isinstance(machine, NvidiaMachine):
         gpu = inputs.catalog.gpu(machine.gpu)

@@ -1,0 +1,60 @@
+"""The catalogue: typed, sourced, and helpful when asked for what it does not have."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from stacks.catalog import Fact, load
+from stacks.errors import CatalogError
+from tests.support.stacks import ROOT
+
+
+def _numbers_without_source(value: Any, path: str, covered: bool) -> list[str]:
+    """Numbers that stand neither in a {value, source} pair nor in a map that names its own source."""
+    if isinstance(value, dict):
+        covered = covered or "source" in value
+        return [p for k, v in value.items() for p in _numbers_without_source(v, f"{path}.{k}", covered)]
+    if isinstance(value, list):
+        return [p for n, v in enumerate(value) for p in _numbers_without_source(v, f"{path}[{n}]", covered)]
+    return [path] if isinstance(value, int | float) and not isinstance(value, bool) and not covered else []
+
+
+@pytest.mark.parametrize("name", ["hardware", "models", "images", "compatibility", "flags"])
+def test_every_number_has_a_source(name: str) -> None:
+    document = yaml.safe_load((ROOT / "stacks" / "catalog" / f"{name}.yaml").read_text())
+    assert _numbers_without_source(document, name, covered=False) == []
+
+
+def test_an_unknown_card_is_refused_with_the_nearest_and_all_names() -> None:
+    with pytest.raises(CatalogError) as caught:
+        load().gpu("rtx-2060")
+    assert "no GPU called rtx-2060" in str(caught.value)
+    assert "did you mean rtx-2060-super?" in caught.value.remedy
+    assert "l40s" in caught.value.remedy
+
+
+def test_every_constant_that_the_planner_reads_is_a_fact() -> None:
+    for group, entries in load().constants.items():
+        for name in entries:
+            values = [f"{group}.{name}"] if "value" in entries[name] else [f"{group}.{name}.{inner}" for inner in entries[name]]
+            for path in values:
+                assert isinstance(load().fact(path), Fact)
+
+
+def test_an_image_without_a_digest_says_why() -> None:
+    for name, image in load().images.items():
+        assert image.digest_source if image.digest else image.digest_note, name
+        assert image.tag not in ("", "latest"), name
+
+
+def test_a_model_without_a_revision_says_why() -> None:
+    for name, model in load().models.items():
+        assert model.revision or model.revision_note, name
+
+
+def test_layers_of_every_model_are_counted_and_sliding_ones_have_a_window() -> None:
+    for name, model in load().models.items():
+        types = model.geometry.layer_types
+        assert types.full + types.sliding > 0, name
+        assert (model.geometry.sliding_window is not None) == (types.sliding > 0), name

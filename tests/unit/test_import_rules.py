@@ -1,0 +1,97 @@
+"""The walls of the house: which folder may import what (docs/architecture.md)."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.stacks import ROOT, STACKS
+
+FOLDERS = ("stacks", "components", "host", "probes", "engine", "cli")
+STACK_TYPES = ("stacks.planning.plan", "stacks.names", "stacks.errors")
+ALLOWED_OWN = {
+    "stacks": ("stacks",),
+    "components": ("components", *STACK_TYPES, "stacks"),  # `from stacks import names`; narrowed below
+    "host": ("host", "probes", *STACK_TYPES, "stacks"),
+    "probes": ("probes", *STACK_TYPES, "stacks"),
+    "engine": ("engine", "stacks.errors"),
+    "cli": FOLDERS,
+    "__main__": tuple(f for f in FOLDERS if f not in ("cli", "engine")),
+}
+ALLOWED_OTHERS = {
+    "stacks": ("pydantic", "pydantic_core", "yaml"),
+    "components": ("pulumi", "pulumi_kubernetes", "pulumi_command"),
+    "host": (),
+    "probes": ("httpx",),
+    "engine": ("pulumi", "google"),
+    "cli": ("typer", "rich", "yaml"),
+    "__main__": ("pulumi",),
+}
+
+
+def _sources() -> list[Path]:
+    return [ROOT / "__main__.py", *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")))]
+
+
+def _imports(path: Path) -> set[str]:
+    """Dotted names that a file imports; `from stacks import names` counts as stacks.names."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _is_below(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == p or name.startswith(f"{p}.") for p in prefixes)
+
+
+@pytest.mark.parametrize("path", _sources(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_imports_only_what_its_folder_may(path: Path) -> None:
+    import sys
+
+    part = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    for name in _imports(path):
+        top = name.split(".")[0]
+        if top in FOLDERS:
+            assert _is_below(name, ALLOWED_OWN[part]), f"{path} imports {name}"
+            if part in ("components", "host", "probes") and top == "stacks":
+                assert _is_below(name, STACK_TYPES), f"{path} may take only Plan types, names and errors, not {name}"
+        else:
+            assert top in sys.stdlib_module_names or top in ALLOWED_OTHERS[part] or top == "__future__", f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", _sources(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_stack_is_known_by_name_in_the_code(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for stack in STACKS:
+                assert node.value != stack and f"Pulumi.{stack}.yaml" not in node.value, f"{path}:{node.lineno} names stack {stack}"
+                assert len(stack) < 4 or not re.search(rf"\b{re.escape(stack)}\b", node.value), f"{path}:{node.lineno} names stack {stack}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "components").glob("*.py")), ids=lambda p: p.name)
+def test_a_component_module_stays_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "probes").glob("*.py")), ids=lambda p: p.name)
+def test_a_probe_never_writes(path: Path) -> None:
+    writers = {"write_text", "write_bytes", "unlink", "mkdir", "rmdir", "rename", "replace", "rmtree", "remove", "touch", "chmod", "symlink_to"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in writers, f"{path}:{node.lineno} {node.attr}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            assert len(node.args) < 2 and not node.keywords, f"{path}:{node.lineno} opens a file to write"
+
+
+def test_components_of_the_same_kind_share_no_type_token() -> None:
+    from components import types
+
+    tokens = [v for k, v in vars(types).items() if k.isupper()]
+    assert len(tokens) == len(set(tokens)) == 9
+    assert all(re.fullmatch(r"lab:[a-z_]+:[A-Z][A-Za-z]+", t) for t in tokens)
