@@ -48,4 +48,4 @@ def run(root: Path, *, check: bool) -> None:
         console().print(f"{FILE} is up to date")
         return
     path.write_text(text, encoding="utf-8")
-    console().print(f"wrote {FILE}; editors with YAML support use it through .vscode/settings.json or the first line of a stack file")
+    console().print(f"wrote {FILE}; editors use it through the first line of each stack file")
