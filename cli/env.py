@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import shlex
 import sys
@@ -23,8 +24,9 @@ def prepare(root: Path) -> Path:
     state = _STATE.expanduser()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     url = str((yaml.safe_load((root / "Pulumi.yaml").read_text(encoding="utf-8")).get("backend") or {}).get("url", ""))
-    if url.startswith("file://~"):
-        Path(url.removeprefix("file://")).expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
+    if url.startswith("file://~/"):
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # Pulumi takes ~ from the user database and not from HOME
+        (home / url.removeprefix("file://~/")).mkdir(parents=True, exist_ok=True, mode=0o700)
     passphrase = state / "passphrase"
     try:
         descriptor = os.open(passphrase, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

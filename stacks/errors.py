@@ -6,6 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+_LONGEST_SHOWN = 60
+
+
+def shown(text: str) -> str:
+    """`text` as a message may hold it: short, on one line, without control characters or anything that a terminal obeys."""
+    plain = text if text.isprintable() and text == text.strip() and text else repr(text)
+    return plain if len(plain) <= _LONGEST_SHOWN else f"{plain[: _LONGEST_SHOWN - 3]}..."
+
+
 class LabError(Exception):
     """The root of all errors that leave the lab as a message and never as a traceback.
 

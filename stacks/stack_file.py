@@ -1,7 +1,6 @@
 """Reads Pulumi.yaml and Pulumi.<stack>.yaml into the same configuration map that Pulumi hands a program.
 
-The YAML rules are those of Pulumi's reader (YAML 1.2 scalars, duplicate keys refused), so that `lab` and `pulumi` never see two
-different stacks. A recorded `pulumi config --json` holds the two together in the tests.
+The YAML rules are those of Pulumi's reader (see stack_yaml). A recorded `pulumi config --json` holds the two together in the tests.
 """
 
 from __future__ import annotations
@@ -9,55 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from stacks.errors import LabError, Problem, SettingsError
-from stacks.settings import PROJECT, SECRET_KEYS
-
-try:
-    from yaml import CSafeLoader as _BaseLoader
-except ImportError:  # libyaml is in every wheel; a source build may lack it, and then reading is only slower
-    from yaml import SafeLoader as _BaseLoader  # type: ignore[assignment]
+from stacks import stack_yaml
+from stacks.errors import LabError, Problem, SettingsError, shown
+from stacks.settings import PROJECT, SECRET_KEYS, Settings
 
 SECRET_PLACEHOLDER = "[secret]"
-_STACK_NAME = re.compile(r"^Pulumi\.([A-Za-z0-9_.-]+)\.yaml$")
-_OPTION_NAMESPACE = "pulumi:"
-
-
-class _Loader(_BaseLoader):
-    """YAML 1.2 scalars, and a duplicate key is an error."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own class protocol)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = str(getattr(key_node, "value", ""))
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-for _tag, _pattern, _first in (
-    ("tag:yaml.org,2002:null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("tag:yaml.org,2002:bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
-    ("tag:yaml.org,2002:int", r"^[-+]?[0-9]+$", list("-+0123456789")),
-    ("tag:yaml.org,2002:float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$", list("-+.0123456789")),
-    ("tag:yaml.org,2002:merge", r"^<<$", ["<"]),
-):
-    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
-
-
-def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))  # 010 is ten, as in YAML 1.2, and not eight
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
+_STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_STACK_FILE = re.compile(rf"Pulumi\.({_STACK_NAME.pattern})\.yaml")
+_LARGEST = 2**20  # bytes; a file with 256 models has about 50 kB
+_TOP_LEVEL = ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")
+_PREFIX = f"{PROJECT}:"
+_FOREIGN = ("pulumi:", "kubernetes:", "command:")
 
 
 @dataclass(frozen=True)
@@ -73,20 +38,21 @@ class StackConfig:
     @property
     def own_secret_keys(self) -> frozenset[str]:
         """Names of our own secret keys, without the project prefix."""
-        return frozenset(k.removeprefix(f"{PROJECT}:") for k in self.secret_keys if k.startswith(f"{PROJECT}:"))
+        return frozenset(k.removeprefix(_PREFIX) for k in self.secret_keys if k.startswith(_PREFIX))
 
 
 def stack_names(root: Path) -> list[str]:
     """The stacks that have a file in `root`, sorted."""
-    return sorted(m.group(1) for p in root.glob("Pulumi.*.yaml") if (m := _STACK_NAME.match(p.name)))
+    return sorted(m.group(1) for p in root.glob("Pulumi.*.yaml") if (m := _STACK_FILE.fullmatch(p.name)))
 
 
 def stack_path(root: Path, stack: str) -> Path:
     """The file of `stack`; raises LabError with the stacks there are."""
     path = root / f"Pulumi.{stack}.yaml"
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", stack) or not path.is_file():
+    if not _STACK_NAME.fullmatch(stack) or not path.is_file():
         known = stack_names(root)
-        error = LabError(f"there is no stack file {path.name}", remedy=f"use one of: {', '.join(known)}" if known else f"write {path.name}; see README.md")
+        name = shown(f"Pulumi.{stack}.yaml")
+        error = LabError(f"there is no stack file {name}", remedy=f"use one of: {', '.join(known)}" if known else f"write {name}; see README.md")
         error.exit_code = 2
         raise error
     return path
@@ -98,58 +64,96 @@ def read_stack(root: Path, stack: str) -> StackConfig:
     document = _read_map(path)
     config = document.get("config")
     if not isinstance(config, dict) or not config:
-        raise SettingsError([Problem(path.name, "config", "the file has no `config:` map", "start it with `config:`; dev is an example: Pulumi.dev.yaml")])
-    problems = [
-        Problem(path.name, str(key), "no such top-level key", "remove it; a stack file holds `config:` and what Pulumi itself writes")
-        for key in document
-        if key not in ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")
-    ]
-    flat: dict[str, str] = {}
-    own: dict[str, Any] = {}
-    secrets: set[str] = set()
+        raise SettingsError([Problem(path.name, "config", "the file has no `config:` map", "write `config:` and the settings below it; Pulumi.dev.yaml is an example")])
+    found = _Found(path.name)
+    for key in document:
+        if key not in _TOP_LEVEL:
+            found.problem(shown(key), "no such top-level key", "remove it, or indent it below `config:`; a stack file holds `config:` and what Pulumi itself writes")
     for raw, value in config.items():
-        key = str(raw) if ":" in str(raw) else f"{PROJECT}:{raw}"
-        name = key.removeprefix(f"{PROJECT}:")
-        if any(_secure_places(value)):
-            secrets.add(key)
+        found.take(raw, value)
+    if found.problems:
+        raise SettingsError([*found.problems, *found.settings_problems()])
+    return StackConfig(stack, path.name, found.flat, found.own, frozenset(found.secrets))
+
+
+@dataclass
+class _Found:
+    """What the `config:` map holds, key by key, and everything that is wrong with its keys and its secrets."""
+
+    file: str
+    flat: dict[str, str] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, path: str, message: str, remedy: str) -> None:
+        self.problems.append(Problem(self.file, path, message, remedy))
+
+    def take(self, raw: str, value: Any) -> None:
+        """One entry of the map, under the key that Pulumi makes of `raw`: `machine` is `local-ai-lab:machine`."""
+        key = re.sub(r"^([^:]*):config:([^:]*)$", r"\1:\2", raw) if ":" in raw else f"{_PREFIX}{raw}"
+        if key in self.flat:
+            self.problem(shown(key), f"stands twice: {shown(raw)} is the same key", "keep one of the two")
+            return
+        if not key.startswith(_PREFIX) and not key.startswith(_FOREIGN) or key.count(":") != 1:
+            self.problem(shown(key), "belongs to no part of this project", f"write {_PREFIX}..., or remove it")
+        places = list(_secure_places(value))
+        self._check_secrets(key, places)
+        if places:
+            self.secrets.add(key)
             value = _without_secrets(value)
-        if key.startswith(f"{PROJECT}:"):
-            own[name] = value
-        elif not key.startswith((_OPTION_NAMESPACE, "kubernetes:", "command:")):
-            problems.append(Problem(path.name, key, "belongs to no part of this project", f"write {PROJECT}:..., or remove it"))
-        flat[key] = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    for place in (f"{k}{p}" for k, v in config.items() for p in _secure_places(v)):
-        top = place.removeprefix(f"{PROJECT}:").split(".")[0].split("[")[0]
-        if top not in SECRET_KEYS:
-            problems.append(Problem(path.name, place, "holds `secure:`, but nothing secret is declared there", "write it in clear, or remove it"))
-    if problems:
-        raise SettingsError(problems)
-    return StackConfig(stack, path.name, flat, own, frozenset(secrets))
+        if key.startswith(_PREFIX):
+            self.own[key.removeprefix(_PREFIX)] = value
+        # Pulumi hands on an empty value as an empty text.
+        empty = value is None
+        self.flat[key] = "" if empty else value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+    def _check_secrets(self, key: str, places: list[str]) -> None:
+        declared = key.removeprefix(_PREFIX) in SECRET_KEYS
+        for place in places:
+            if not declared:
+                top = key.removeprefix(_PREFIX)
+                self.problem(f"{shown(key)}{place}", "holds `secure:`, but nothing secret is declared there", f"write it in clear, or type: pulumi config rm {shown(top)}")
+            elif place:
+                self.problem(f"{shown(key)}{place}", "holds a secret inside a list or map, and this one is a single text", f"type: pulumi config set --secret {key.removeprefix(_PREFIX)}")
+
+    def settings_problems(self) -> list[Problem]:
+        """What Settings would say too, so that nobody corrects a file in rounds; places already spoken of are left out."""
+        declared = frozenset(k.removeprefix(_PREFIX) for k in self.secrets) & set(SECRET_KEYS)
+        try:
+            Settings.from_config(self.own, file=self.file, secret_keys=declared)
+        except SettingsError as error:
+            known = {problem.path for problem in self.problems}
+            return [problem for problem in error.problems if problem.path not in known]
+        return []
 
 
 def _read_map(path: Path) -> dict[str, Any]:
+    def refuse(message: str, remedy: str, line: int = 0) -> SettingsError:
+        return SettingsError([Problem(path.name, f"line {line}" if line else "", message, remedy)])
+
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([Problem(path.name, "", f"cannot be read: {error}", "make it a UTF-8 text file that you may read")]) from None
-    if not text.strip():
-        raise SettingsError([Problem(path.name, "", "the file is empty", "copy Pulumi.dev.yaml and edit it")])
-    tabs = [n for n, line in enumerate(text.splitlines(), 1) if "\t" in line[: len(line) - len(line.lstrip())]]
-    if tabs:
-        raise SettingsError([Problem(path.name, f"line {tabs[0]}", "is indented with a tab, which YAML forbids", "use spaces; type: sed -i 's/\\t/  /g' " + path.name)])
-    try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader with stricter scalars)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}" if mark else ""
-        raise SettingsError([Problem(path.name, line, f"is not YAML: {getattr(error, 'problem', None) or error}", "correct that line")]) from None
+        if (size := path.stat().st_size) > _LARGEST:
+            raise refuse(f"is {size:,} bytes large, and a stack file has at most {_LARGEST:,}", "keep only the settings of one machine in it; see Pulumi.dev.yaml")
+        text = path.read_text(encoding="utf-8-sig")  # Pulumi, too, skips a byte order mark
+    except OSError as error:
+        raise refuse(f"cannot be read: {error.strerror}", f"type: ls -l {path.name}") from None
+    except UnicodeDecodeError as error:
+        raise refuse(f"is not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}", f"save it as UTF-8; to see what it is, type: file {path.name}") from None
+    document, faults = stack_yaml.load(text)
+    if faults:
+        raise SettingsError(
+            [Problem(path.name, f"line {f.line}" if f.line else "", f.message, f.remedy.replace("FILE", path.name)) for f in faults]
+        )
+    if document is None:
+        raise refuse("the file is empty", "type: cp Pulumi.dev.yaml " + path.name + ", and edit it")
     if not isinstance(document, dict):
-        raise SettingsError([Problem(path.name, "", "holds no map", "start it with `config:`")])
+        raise refuse("holds no map", "begin it with `config:`; Pulumi.dev.yaml is an example", line=1)
     return document
 
 
 def _is_secure(value: object) -> bool:
-    return isinstance(value, dict) and set(value) == {"secure"}
+    return isinstance(value, dict) and set(value) == {"secure"} and isinstance(value["secure"], str)
 
 
 def _secure_places(value: object, path: str = "") -> Iterator[str]:
@@ -157,7 +161,7 @@ def _secure_places(value: object, path: str = "") -> Iterator[str]:
         yield path
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from _secure_places(inner, f"{path}.{key}")
+            yield from _secure_places(inner, f"{path}.{shown(key)}")
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _secure_places(inner, f"{path}[{index}]")
