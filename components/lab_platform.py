@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +69,8 @@ def _exports(plan: Plan) -> dict[str, Any]:
 
 
 def _model_export(model: ModelPlan) -> dict[str, Any]:
-    return {"image": model.image, "args": " ".join(model.args), "decisions": _reasons(model.decisions)}
+    args = re.findall(r"--\S+(?: (?!--)\S+)*", " ".join(model.args))  # one flag with its value a line; Pulumi cuts long text
+    return {"image": model.image, "args": args, "decisions": _reasons(model.decisions)}
 
 
 def _reasons(decisions: tuple[Decision, ...]) -> dict[str, str]:

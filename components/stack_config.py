@@ -34,8 +34,12 @@ def read(declared_secrets: Iterable[str]) -> ProgramConfig:
 
 
 def _parsed(text: str) -> Any:
-    """Objects, lists, numbers and booleans arrive as JSON text; anything else is a string."""
+    """Objects, lists, numbers and booleans arrive as JSON text; anything else is a string, and so is what JSON does not hold."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
         return text
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 _LONGEST_SHOWN = 60
+_MOST_PROBLEMS = 40
 
 
 def shown(text: str) -> str:
@@ -52,9 +54,17 @@ class SettingsError(LabError):
     exit_code = 2
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(set(problems)))
+        self.problems = tuple(sorted(set(problems), key=_reading_order))
         count = len(self.problems)
-        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the stack settings:\n\n" + "\n".join(f"  {p}" for p in self.problems))
+        more = [f"  and {count - _MOST_PROBLEMS} more"] if count > _MOST_PROBLEMS else []
+        text = "\n".join([*(f"  {p}" for p in self.problems[:_MOST_PROBLEMS]), *more])
+        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the stack settings:\n\n{text}")
+
+
+def _reading_order(problem: Problem) -> tuple[object, ...]:
+    """Numbers in a path count as numbers: line 9 comes before line 10."""
+    path = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]{1,9})", problem.path))
+    return problem.file, path, problem.message, problem.remedy
 
 
 class CatalogError(LabError):

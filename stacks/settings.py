@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from stacks import names
-from stacks.errors import SettingsError
-from stacks.settings_problems import problems_from
+from stacks.errors import Problem, SettingsError, shown
+from stacks.settings_problems import Fault, problems_from
 
 PROJECT = "local-ai-lab"
 
@@ -26,21 +26,35 @@ SECRET_KEYS = {
     "huggingFaceToken": "a read token for gated models",
 }
 
+_SET_KEY, _SET_TOKEN = ("remove the line and type: pulumi config set --secret " + key for key in ("apiKey", "huggingFaceToken"))
 _RESERVED_ENVIRONMENT = {
-    "NVIDIA_VISIBLE_DEVICES": "it takes every GPU behind the scheduler's back; the device plugin sets it",
-    "VLLM_API_KEY": "a key in a stack file is a key in git; type: pulumi config set --secret apiKey",
-    "HF_TOKEN": "a token in a stack file is a token in git; type: pulumi config set --secret huggingFaceToken",
-    "HUGGING_FACE_HUB_TOKEN": "a token in a stack file is a token in git; type: pulumi config set --secret huggingFaceToken",
-    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "it lets any client load weights",
-    "VLLM_SERVER_DEV_MODE": "it opens administrative endpoints without a key",
+    "NVIDIA_VISIBLE_DEVICES": ("it takes every GPU behind the scheduler's back, and the device plugin sets it", "remove the line; machine.gpus says how many there are"),
+    "VLLM_API_KEY": ("a key in a stack file is a key in git", _SET_KEY),
+    "HF_TOKEN": ("a token in a stack file is a token in git", _SET_TOKEN),
+    "HUGGING_FACE_HUB_TOKEN": ("a token in a stack file is a token in git", _SET_TOKEN),
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": ("it lets any client load weights", "remove the line"),
+    "VLLM_SERVER_DEV_MODE": ("it opens administrative endpoints without a key", "remove the line"),
 }
+_LONGEST_ENVIRONMENT = 4096
+_DEFAULT_PORT = 30080
+_MOST_MODELS = 256
 _SECRET_WORDS = re.compile(r"(TOKEN|PASSWORD|SECRET|API_?KEY|CREDENTIAL)", re.IGNORECASE)
 
-DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+
+
+def _text(pattern: str, form: str, *, max_length: int | None = None) -> Any:
+    """A text of one form; `form` ends the sentence «another ...» in our own messages and in editors."""
+    said = form if max_length is None else f"{form}, at most {max_length} characters"
+    return Field(pattern=pattern, max_length=max_length, json_schema_extra={"patternErrorMessage": said})
+
+
+DnsLabel = Annotated[
+    str, _text(r"^[a-z]([-a-z0-9]*[a-z0-9])?$", "name of lower-case letters, digits and hyphens that begins with a letter and ends with no hyphen", max_length=40)
+]
 """A lower-case DNS label of at most 40 characters, so that every Kubernetes name made from it stays under 63."""
 
-CatalogId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", max_length=80)]
-HostPath = Annotated[str, StringConstraints(pattern=r"^(~|)/[A-Za-z0-9._/-]+$", max_length=200)]
+CatalogId = Annotated[str, _text(r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", "name from the catalogue", max_length=80)]
+HostPath = Annotated[str, _text(r"^(~|)/[A-Za-z0-9._/-]+$", "path that begins with / or ~/ and has letters, digits and . _ - only", max_length=200)]
 
 
 class Intent(BaseModel):
@@ -53,28 +67,28 @@ class NvidiaMachine(Intent):
     """A machine with NVIDIA GPUs of one kind."""
 
     kind: Literal["nvidia"] = Field(description="A machine with NVIDIA GPUs.")
-    gpu: CatalogId = Field(description="The card, as `lab gpus` and the catalogue name it, such as rtx-2060-super.")
+    gpu: CatalogId = Field(examples=["rtx-2060-super"], description="The card, as the catalogue names it, such as rtx-2060-super.")
     gpus: int = Field(default=1, ge=1, le=16, description="How many such cards the machine has.")
     platform: Literal["linux", "wsl2"] = Field(default="linux", description="Linux on the metal, or WSL2 under Windows.")
     display: bool = Field(default=False, description="true when a desktop draws on the card; WSL2 always counts as one.")
-    nvidia_driver: str | None = Field(
-        default=None, pattern=r"^\d{3}(\.\d{1,3}){0,2}$", description="The installed driver, as nvidia-smi prints it, such as 581.29."
+    nvidia_driver: Annotated[str, _text(r"^[0-9]{3}(\.[0-9]{1,3}){0,2}$", "version in quotes, as nvidia-smi prints it")] | None = Field(
+        default=None, examples=["581.29"], description="The installed driver, as nvidia-smi prints it, such as 581.29."
     )
-    memory_gib: int = Field(alias="memoryGiB", ge=1, le=4096, description="RAM of the machine in GiB (Windows' own total under WSL2).")
+    memory_gib: int = Field(alias="memoryGiB", ge=1, le=4096, examples=[16], description="RAM of the machine in GiB (Windows' own total under WSL2).")
     wsl_memory_gib: int | None = Field(
-        default=None, alias="wslMemoryGiB", ge=1, le=4096, description="RAM that .wslconfig gives WSL2, in GiB; WSL2's own default is half."
+        default=None, alias="wslMemoryGiB", ge=1, le=4096, examples=[8], description="RAM that .wslconfig gives WSL2, in GiB; WSL2's own default is half."
     )
-    cpus: int = Field(ge=1, le=1024, description="Logical processors that Linux sees.")
+    cpus: int = Field(ge=1, le=1024, examples=[8], description="Logical processors that Linux sees.")
     disk_free_gib: int | None = Field(
-        default=None, alias="diskFreeGiB", ge=1, le=1_000_000, description="Free disk in GiB where images and models go."
+        default=None, alias="diskFreeGiB", ge=1, le=1_000_000, examples=[100], description="Free disk in GiB where images and models go."
     )
 
     @model_validator(mode="after")
     def _wsl_memory_needs_wsl2(self) -> NvidiaMachine:
         if self.wsl_memory_gib is not None and self.platform != "wsl2":
-            raise ValueError("wslMemoryGiB says what .wslconfig gives WSL2, and platform is linux; remove it, or write platform: wsl2")
+            raise Fault((".wslMemoryGiB", "says what .wslconfig gives WSL2, and platform is linux", "remove it, or write platform: wsl2"))
         if self.wsl_memory_gib is not None and self.wsl_memory_gib > self.memory_gib:
-            raise ValueError(f"wslMemoryGiB is {self.wsl_memory_gib}, more than the machine's memoryGiB {self.memory_gib}; lower it")
+            raise Fault((".wslMemoryGiB", f"{self.wsl_memory_gib} is more than the machine has: memoryGiB is {self.memory_gib}", "lower it to what .wslconfig says"))
         return self
 
 
@@ -83,10 +97,10 @@ class CpuMachine(Intent):
 
     kind: Literal["cpu"] = Field(description="A machine without a GPU.")
     platform: Literal["linux"] = Field(default="linux", description="Linux on the metal or in a virtual machine.")
-    memory_gib: int = Field(alias="memoryGiB", ge=1, le=4096, description="RAM of the machine in GiB.")
-    cpus: int = Field(ge=1, le=1024, description="Logical processors that Linux sees.")
+    memory_gib: int = Field(alias="memoryGiB", ge=1, le=4096, examples=[16], description="RAM of the machine in GiB.")
+    cpus: int = Field(ge=1, le=1024, examples=[8], description="Logical processors that Linux sees.")
     disk_free_gib: int | None = Field(
-        default=None, alias="diskFreeGiB", ge=1, le=1_000_000, description="Free disk in GiB where images and models go."
+        default=None, alias="diskFreeGiB", ge=1, le=1_000_000, examples=[100], description="Free disk in GiB where images and models go."
     )
 
 
@@ -107,21 +121,23 @@ class MinikubeCluster(Intent):
 class Pins(Intent):
     """Values that the owner insists on; the planner checks them instead of deriving them."""
 
-    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, description="vLLM's --gpu-memory-utilization, a fraction of the card.")
-    memory_limit_gib: int | None = Field(default=None, alias="memoryLimitGiB", ge=1, le=4096, description="The pod's memory limit in GiB.")
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, examples=[0.85], description="vLLM's --gpu-memory-utilization, a fraction of the card.")
+    memory_limit_gib: int | None = Field(default=None, alias="memoryLimitGiB", ge=1, le=4096, examples=[8], description="The pod's memory limit in GiB.")
 
 
 class VllmModel(Intent):
     """One model served by vLLM: what is wished of it."""
 
-    name: DnsLabel = Field(description="The name of the deployment and the `model` that clients send.")
+    name: DnsLabel = Field(examples=["phi-3-mini"], description="The name of the deployment and the `model` that clients send.")
     engine: Literal["vllm"] = Field(default="vllm", description="The serving engine.")
-    model: CatalogId = Field(description="The model, as the catalogue names it, such as phi-3-mini-4k-instruct-awq.")
-    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$", description="The commit of the model repository; default: the catalogue's.")
-    context_tokens: int = Field(ge=16, le=16_777_216, description="The longest prompt plus answer that one request may have.")
+    model: CatalogId = Field(examples=["phi-3-mini-4k-instruct-awq"], description="The model, as the catalogue names it, such as phi-3-mini-4k-instruct-awq.")
+    revision: Annotated[str, _text(r"^[0-9a-f]{40}$", "commit in quotes: 40 digits and letters a to f")] | None = Field(
+        default=None, description="The commit of the model repository; default: the catalogue's."
+    )
+    context_tokens: int = Field(ge=16, le=16_777_216, examples=[4096], description="The longest prompt plus answer that one request may have.")
     concurrent_requests: int = Field(default=8, ge=1, le=4096, description="How many requests are worked on at once (vLLM's --max-num-seqs).")
     replicas: int = Field(default=1, ge=1, le=64, description="How many engines serve this model.")
-    port: int = Field(default=30080, ge=30080, le=30095, description="The endpoint's port on the machine; each model needs its own.")
+    port: int = Field(default=_DEFAULT_PORT, ge=30080, le=30095, description="The endpoint's port on the machine; each model needs its own.")
     environment: dict[str, str] = Field(default_factory=dict, description="Extra environment of the engine; nothing secret.")
     pin: Pins = Field(default_factory=Pins, description="Values to be taken as they are; the plan still proves them.")
 
@@ -129,22 +145,29 @@ class VllmModel(Intent):
     @classmethod
     def _name_is_not_vllm(cls, value: str) -> str:
         if value == "vllm":
-            raise ValueError("a Service named vllm makes Kubernetes inject VLLM_PORT, which breaks vLLM; choose another name")
+            raise Fault(("", "a Service named vllm makes Kubernetes inject VLLM_PORT, which breaks vLLM", "write another name, such as name: phi-3-mini"))
         return value
 
     @field_validator("environment")
     @classmethod
     def _environment_is_harmless(cls, value: dict[str, str]) -> dict[str, str]:
-        for key, text in value.items():
-            if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,62}", key):
-                raise ValueError(f"{key!r} is not an environment name; use capitals, digits and underscores")
-            if reason := _RESERVED_ENVIRONMENT.get(key):
-                raise ValueError(f"{key} cannot be set here: {reason}")
-            if _SECRET_WORDS.search(key):
-                raise ValueError(f"{key} looks like a secret, and a stack file is no place for one; see docs/operations.md, Secrets")
-            if len(text) > 4096:
-                raise ValueError(f"{key} is {len(text)} characters long; at most 4096")
+        if found := [(f".{shown(key)}", *words) for key, text in value.items() if (words := _refused_environment(key, text))]:
+            raise Fault(*found)
         return value
+
+
+def _refused_environment(key: str, text: str) -> tuple[str, str] | None:
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,62}", key):
+        return "is no environment name", "use capitals, digits and underscores, such as VLLM_LOGGING_LEVEL"
+    if reason := _RESERVED_ENVIRONMENT.get(key):
+        return f"cannot be set here: {reason[0]}", reason[1]
+    if _SECRET_WORDS.search(key):
+        return "looks like a secret, and a stack file is no place for one", "remove the line; the secrets that can be set: pulumi config set --secret apiKey"
+    if len(text) > _LONGEST_ENVIRONMENT:
+        return f"is {len(text):,} characters long, and at most {_LONGEST_ENVIRONMENT:,} are allowed", "shorten it"
+    if not text.isprintable() and not text.replace("\n", "").replace("\t", "").isprintable():
+        return "holds a control character", "remove it; an engine's setting needs none"
+    return None
 
 
 class ModelCache(Intent):
@@ -157,9 +180,9 @@ class ModelCache(Intent):
     def _path_is_plain(cls, value: str) -> str:
         parts = value.split("/")
         if ".." in parts or "." in parts or "" in parts[1:]:
-            raise ValueError("the path may hold no '..', '.' or empty part; write it out in full")
+            raise Fault(("", f"{value} holds '..', '.' or an empty part", "write it out in full, such as path: ~/models"))
         if re.match(r"^/(etc|usr|bin|sbin|lib|lib64|boot|proc|sys|dev|run|var/lib/rancher|var/lib/kubelet|var/lib/docker|mnt/[a-z])(/|$)", value):
-            raise ValueError("the path lies where the system, a cluster or Windows keeps its own files; choose another, such as ~/models")
+            raise Fault(("", f"{value} lies where the system, a cluster or Windows keeps its own files", "write another, such as path: ~/models"))
         return value
 
 
@@ -176,29 +199,16 @@ class Settings(Intent):
 
     machine: Annotated[NvidiaMachine | CpuMachine, Field(discriminator="kind", description="The machine itself: facts, not wishes.")]
     cluster: Annotated[EmbeddedCluster | MinikubeCluster, Field(discriminator="driver", description="Which Kubernetes carries the stack.")]
-    models: tuple[VllmModel, ...] = Field(min_length=1, max_length=256, description="What is to be served.")
+    models: tuple[VllmModel, ...] = Field(min_length=1, max_length=_MOST_MODELS, description="What is to be served.")
     model_cache: ModelCache = Field(default_factory=ModelCache, description="Where weights are kept.")
     security: Security = Field(default_factory=Security, description="Hardening that may be lowered, visibly.")
     host_changes: Literal["ask", "allow"] = Field(default="ask", description="allow: `lab up` does not ask before it changes the machine.")
 
     @model_validator(mode="after")
-    def _models_do_not_collide(self) -> Settings:
-        for attribute, what in (("name", "name"), ("port", "port")):
-            seen: dict[object, int] = {}
-            for index, model in enumerate(self.models):
-                value = getattr(model, attribute)
-                if value in seen:
-                    hint = f"port: {names.free_port({m.port for m in self.models})}" if what == "port" else "another name"
-                    raise ValueError(f"models[{index}].{what} is {value}, which models[{seen[value]}] already has; give it {hint}")
-                seen[value] = index
-        return self
-
-    @model_validator(mode="after")
-    def _driver_suits_machine(self) -> Settings:
-        if isinstance(self.cluster, EmbeddedCluster) and isinstance(self.machine, NvidiaMachine):
-            raise ValueError("cluster.driver embedded runs no GPU workload; write driver: minikube, or machine.kind: cpu")
-        if isinstance(self.cluster, MinikubeCluster) and isinstance(self.machine, CpuMachine):
-            raise ValueError("cluster.driver minikube is for machines with an NVIDIA GPU here; write driver: embedded, or machine.kind: nvidia")
+    def _parts_suit_each_other(self) -> Settings:
+        found = _collisions([(m.name, m.port) for m in self.models]) + _unsuited(self.machine.kind, self.cluster.driver)
+        if found:
+            raise Fault(*found)
         return self
 
     @classmethod
@@ -210,12 +220,56 @@ class Settings(Intent):
         wished = {key: value for key, value in config.items() if key not in SECRET_KEYS}
         misplaced = sorted((secret_keys & set(config)) - set(SECRET_KEYS))
         bare = sorted(key for key in SECRET_KEYS if key in config and key not in secret_keys)
+        error, more = None, []
         try:
             # Strict JSON mode: lists become tuples, and nothing else is converted.
-            settings = cls.model_validate_json(json.dumps(wished, allow_nan=True))
-        except ValidationError as error:
-            problems = problems_from(error, cls, file=file, project=PROJECT, misplaced=misplaced, bare=bare)
-            raise SettingsError(problems) from None
-        if misplaced or bare:
-            raise SettingsError(problems_from(None, cls, file=file, project=PROJECT, misplaced=misplaced, bare=bare))
+            settings = cls.model_validate_json(json.dumps(wished, allow_nan=True), by_alias=True, by_name=False)
+        except ValidationError as invalid:
+            error = invalid
+            if any(detail["loc"] for detail in invalid.errors(include_url=False)):  # then nobody looked at the whole yet
+                more = _problems_of_the_whole(wished, file)
+        except (RecursionError, ValueError):  # such as a number of ten thousand digits, which no file reader lets through
+            raise SettingsError([Problem(file, "config", "is nested too deeply, or holds a number without end", "see how other stack files are written")]) from None
+        if error or misplaced or bare:
+            raise SettingsError([*problems_from(error, cls, file=file, project=PROJECT, misplaced=misplaced, bare=bare), *more])
         return settings
+
+
+def _collisions(models: Sequence[tuple[object, object]]) -> list[tuple[str, str, str]]:
+    """Names and ports that several models have; each model is (name, port)."""
+    found = []
+    taken = {port for _, port in models if isinstance(port, int)}
+    for place, key in enumerate(("name", "port")):
+        first: dict[object, int] = {}
+        for index, model in enumerate(models):
+            value = model[place]
+            if value in first:
+                remedy = "give each model a name of its own"
+                if key == "port":
+                    taken.add(free := names.free_port(taken))
+                    remedy = f"write port: {free}"
+                found.append((f".models[{index}].{key}", f"{shown(str(value))} is what models[{first[value]}] already has", remedy))
+            first.setdefault(value, index)
+    return found
+
+
+def _unsuited(kind: object, driver: object) -> list[tuple[str, str, str]]:
+    if (kind, driver) == ("nvidia", "embedded"):
+        return [(".cluster.driver", "embedded runs no GPU workload, and machine.kind is nvidia", "write driver: minikube, or in machine kind: cpu")]
+    if (kind, driver) == ("cpu", "minikube"):
+        return [(".cluster.driver", "minikube is for machines with an NVIDIA GPU here, and machine.kind is cpu", "write driver: embedded, or in machine kind: nvidia")]
+    return []
+
+
+def _problems_of_the_whole(wished: Mapping[str, Any], file: str) -> list[Problem]:
+    """The same, where single settings are wrong and no whole could be made: of what can be read."""
+
+    def part(value: object, key: str, default: object = None) -> object:
+        found = value.get(key, default) if isinstance(value, Mapping) else None
+        return found if isinstance(found, str | int) and not isinstance(found, bool) else None
+
+    models = wished.get("models")
+    pairs = [(part(m, "name"), part(m, "port", _DEFAULT_PORT)) for m in models] if isinstance(models, list) and len(models) <= _MOST_MODELS else []
+    seen = [(name if name else object(), port if port else object()) for name, port in pairs]
+    found = _collisions(seen) + _unsuited(part(wished.get("machine"), "kind"), part(wished.get("cluster"), "driver"))
+    return [Problem(file, f"{PROJECT}:{path.lstrip('.')}", message, remedy) for path, message, remedy in found]

@@ -1,18 +1,56 @@
-"""Turns pydantic's errors into problems a stack-file author can act on: the path inside the file, and what to type."""
+"""Turns pydantic's errors into problems a stack-file author can act on: the path inside the file, and what to type.
+
+Everything that is said about a setting (its bounds, its words, an example) is read from the JSON Schema that editors use too.
+"""
 
 from __future__ import annotations
 
-import re
-import types
+import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from stacks.errors import Problem
+from stacks.errors import Problem, shown
 
-_UNION_TAG_KEYS = ("kind", "driver", "engine")
+_ENVIRONMENT = "environment"  # its values are never shown: people put secrets there
+_NO_MAP = ("dict_type", "model_type", "model_attributes_type")
+_IS_NOT = {
+    **dict.fromkeys(_NO_MAP, "a map"),
+    **dict.fromkeys(("int_type", "int_from_float", "int_parsing", "int_parsing_size"), "a whole number"),
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "string_unicode": "a text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+}
+_TEXT_FORM = "a text in quotes"
+
+
+class Fault(ValueError):
+    """What a validator found, one or several: (path below the validator's own place, message, remedy)."""
+
+    def __init__(self, *found: tuple[str, str, str]) -> None:
+        super().__init__("; ".join(message for _, message, _ in found))
+        self.found = found
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A place in a stack file: its path for people, and the schemas of the setting there and of what holds it."""
+
+    path: str = ""
+    key: str = ""
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    parent: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def optional(self) -> bool:
+        return self.key not in self.parent.get("required", ()) and self.key in self.parent.get("properties", ())
 
 
 def problems_from(
@@ -23,16 +61,24 @@ def problems_from(
     `misplaced` are keys that hold a secret though none is declared there; `bare` are declared secrets that stand in clear text.
     """
     details = error.errors(include_url=False, include_input=True) if error else []
-    problems = [_problem(detail, model, file, project) for detail in details if not _echo(detail, details)]
+    schema = _Schema(model.model_json_schema(by_alias=True)) if details else None
+    problems = []
+    for detail in details:
+        if schema and not _echo(detail, details) and (not detail["loc"] or detail["loc"][0] not in misplaced):
+            problems += [Problem(file, _full(path, project), *words) for path, words in _found(detail, schema)]
     problems += [
-        Problem(file, f"{project}:{key}", "holds `secure:`, but nothing secret is declared there", f"write it in clear, or: pulumi config rm {key}")
+        Problem(file, _full(shown(key), project), "holds `secure:`, but nothing secret is declared there", f"write it in clear, or type: pulumi config rm {shown(key)}")
         for key in misplaced
     ]
     problems += [
-        Problem(file, f"{project}:{key}", "is a secret in clear text", f"take it out of the file and type: pulumi config set --secret {key}")
+        Problem(file, _full(key, project), "is a secret in clear text", f"take it out of the file and type: pulumi config set --secret {key}")
         for key in bare
     ]
     return problems
+
+
+def _full(path: str, project: str) -> str:
+    return f"{project}:{path}" if path else "config"
 
 
 def _echo(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
@@ -41,115 +87,156 @@ def _echo(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
     return detail["type"] == "too_short" and any(len(d["loc"]) > len(place) and d["loc"][: len(place)] == place for d in details)
 
 
-def path_of(location: Sequence[int | str], model: type[BaseModel]) -> str:
-    """`('models', 0, 'port')` as `models[0].port`; the tags that pydantic adds for unions are left out."""
-    text, here = "", _step_into(model)
-    for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-            here = _step_into(_element(here))
-        elif isinstance(here, dict):  # a union: `part` is the tag, not a key
-            here = here.get(part)
-        else:
-            text += f".{part}" if text else str(part)
-            here = _step_into(_field(here, part))
-    return text
+class _Schema:
+    """The JSON Schema of a stack file, walked along pydantic's locations."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._definitions: Mapping[str, Any] = root.get("$defs", {})
+        self.root = root
+
+    def resolve(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The schema behind references and behind «or null»; keys beside a reference win."""
+        while "$ref" in schema or "anyOf" in schema:
+            beside = {k: v for k, v in schema.items() if k not in ("$ref", "anyOf")}
+            inner = self._definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else next(s for s in schema["anyOf"] if s.get("type") != "null")
+            schema = {**inner, **beside}
+        return schema
+
+    def tags(self, schema: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """The key that tells the members of a union apart, and the members by its value; empty for anything else."""
+        discriminator = schema.get("discriminator", {})
+        mapping = {tag: self.resolve({"$ref": reference}) for tag, reference in discriminator.get("mapping", {}).items()}
+        return discriminator.get("propertyName", ""), mapping
+
+    def place(self, location: Sequence[int | str]) -> _Place:
+        """`('models', 0, 'port')` as `models[0].port`; the tags that pydantic adds for unions are left out."""
+        here = _Place(schema=self.root)
+        for part in location:
+            schema = here.schema
+            members = self.tags(schema)[1]
+            if isinstance(part, int):
+                here = _Place(f"{here.path}[{part}]", f"[{part}]", self.resolve(schema.get("items", {})), schema)
+            elif part in members:
+                here = _Place(here.path, here.key, members[part], here.parent)
+            else:
+                inner = schema.get("properties", {}).get(part) or schema.get("additionalProperties") or {}
+                here = _Place(f"{here.path}.{shown(part)}".lstrip("."), part, self.resolve(inner), schema)
+        return here
 
 
-def _problem(detail: ErrorDetails, model: type[BaseModel], file: str, project: str) -> Problem:
-    path = path_of(detail["loc"], model)
-    message, remedy = _words(detail, model, path)
-    return Problem(file, f"{project}:{path}" if path else "config", message, remedy)
+def _found(detail: ErrorDetails, schema: _Schema) -> list[tuple[str, tuple[str, str]]]:
+    place = schema.place(detail["loc"])
+    context = detail.get("ctx") or {}
+    if isinstance(fault := context.get("error"), Fault):
+        return [(f"{place.path}{path}".lstrip("."), (message, remedy)) for path, message, remedy in fault.found]
+    if detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        tag, members = schema.tags(place.schema)
+        remedy = f"write {' or '.join(f'{tag}: {member}' for member in members)}"
+        value = detail["input"].get(tag) if isinstance(detail["input"], Mapping) else None
+        message = f"{_told(value)} is not known here" if value is not None else "is missing"
+        return [(f"{place.path}.{tag}", (message, remedy))]
+    return [(place.path, _words(detail, place, schema))]
 
 
-def _words(detail: ErrorDetails, model: type[BaseModel], path: str) -> tuple[str, str]:
-    kind, context, key = detail["type"], detail.get("ctx") or {}, path.rsplit(".", 1)[-1]
-    found = _shorten(detail.get("input"))
+def _words(detail: ErrorDetails, place: _Place, schema: _Schema) -> tuple[str, str]:
+    kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
-        known = _siblings(detail["loc"], model)
-        return f"no such setting: {key}", f"remove it; known here: {', '.join(known)}" if known else "remove it"
+        return _unknown(place)
     if kind == "missing":
-        return "is missing", f"add: {key}: ...  (lab schema describes it)"
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
-        tag = str(context.get("discriminator", "kind")).strip("'")
-        expected = context.get("expected_tags") or ", ".join(f"'{t}'" for t in _tags(detail["loc"], model))
-        said = f"{tag}: {context.get('tag')}" if kind == "union_tag_invalid" else f"no {tag}"
-        return f"has {said}", f"write {tag}: one of {expected}"
-    if kind == "value_error":
-        sentence = str(context.get("error", detail["msg"]))
-        cause, _, remedy = sentence.rpartition("; ")
-        return (cause, remedy) if cause else (sentence, "correct the value")
-    if detail.get("input") is None:
-        return "is empty (null)", f"give {key} a value, or remove the line if it is optional"
-    if kind == "string_pattern_mismatch":
-        return f"{found} does not have the right form", f"use a value that matches {context.get('pattern')}"
-    said = (detail["msg"][0].lower() + detail["msg"][1:]).replace("tuple", "list").replace(" after validation", "")
-    return f"{found} is not accepted: {said}", f"write for {key} {_expectation(said)}"
+        return "is missing", f"add {_example(place, schema)}"
+    if kind == "json_invalid":
+        if "recursion" in detail["msg"]:
+            return "is nested too deeply", "remove brackets or indentation; settings have six levels"
+        return "holds text that is not valid Unicode", "type the text again; half of a character pair is missing"
+    remedy = f"write {_example(place, schema)}"
+    if value is None or value == "":
+        return "is empty", f"remove the line, or {remedy}" if place.optional else remedy
+    if kind == "too_short":
+        return "is an empty list", remedy
+    told = _kind(value) if _ENVIRONMENT in detail["loc"] else _told(value)
+    return f"{told} {_complaint(kind, detail.get('ctx') or {}, value)}", remedy
 
 
-def _expectation(said: str) -> str:
-    """`input should be a valid integer` as `a valid integer`, `string should have at most 4 characters` as `one with at most ...`."""
-    _, _, rest = said.partition(" should ")
-    rest = rest or said
-    if rest.startswith("have "):
-        return f"one with {rest.removeprefix('have ')}"
-    return rest.removeprefix("be ") if not re.match(r"be (greater|less)", rest) else f"a number {rest.removeprefix('be ')}"
+def _unknown(place: _Place) -> tuple[str, str]:
+    known = list(place.parent.get("properties", ()))
+    near = difflib.get_close_matches(place.key[:100], known, n=1)
+    if near:
+        return f"no such setting: {shown(place.key)}", f"write {near[0]} instead, or remove it"
+    return f"no such setting: {shown(place.key)}", f"remove it; known here: {', '.join(known)}" if known else "remove it"
 
 
-def _shorten(value: object) -> str:
-    text = repr(value) if not isinstance(value, Mapping | list) else ("a map" if isinstance(value, Mapping) else "a list")
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _complaint(kind: str, context: Mapping[str, Any], value: Any) -> str:
+    if kind in _IS_NOT:
+        return f"is not {_IS_NOT[kind]}"
+    match kind:
+        case "greater_than_equal":
+            return f"is too small: the least is {context['ge']}"
+        case "less_than_equal":
+            return f"is too large: the most is {_number(context['le'])}"
+        case "greater_than":
+            return f"is too small: it must be above {_number(context['gt'])}"
+        case "string_too_long":
+            return f"is too long: {len(value):,} characters, and at most {context['max_length']} are allowed"
+        case "too_long":
+            return f"has {context['actual_length']:,} entries, and at most {context['max_length']} are allowed"
+        case "string_pattern_mismatch":
+            return "does not have the right form"
+        case _:
+            return "is not known here"
 
 
-def _step_into(annotation: Any) -> Any:
-    """A model class, a dict of tag -> model for a discriminated union, or whatever else the annotation is."""
-    origin = get_origin(annotation)
-    if origin in (Union, types.UnionType):
-        members = [a for a in get_args(annotation) if a is not type(None)]
-        models = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
-        if len(models) > 1:
-            return {tag: m for m in models for tag in _tag_values(m)}
-        return _step_into(members[0]) if len(members) == 1 else annotation
-    return annotation
+def _example(place: _Place, schema: _Schema) -> str:
+    """What one could write at a place: an example, and in words what else is allowed."""
+    here = place.schema
+    key = "" if place.key.startswith("[") else f"{place.key}: "
+    words = here.get("enum") or ([here["const"]] if "const" in here else [])
+    if words:
+        return " or ".join(f"{key}{word}" for word in words)
+    tag, members = schema.tags(here)
+    if members:
+        return f"{key}and below it, indented, {' or '.join(f'{tag}: {member}' for member in members)}"
+    match here.get("type"):
+        case "boolean":
+            return f"{key}true or {key}false"
+        case "object" if "properties" in here:
+            return f"{key.strip() or '-'} and below it, indented, its settings: {', '.join(here['properties'])}"
+        case "object":
+            return f'{key.strip()} and below it, indented, NAME: "text"'
+        case "array":
+            inner = schema.resolve(here.get("items", {}))
+            needed = [f"{name}: ..." for name in inner.get("required", ())]
+            return f"{key.strip()} and below it one entry for each, which begins with a hyphen: - {', '.join(needed)}"
+    form = _form(here)
+    sample = next((e for e in [*here.get("examples", ()), here.get("default")] if e is not None), None)
+    if isinstance(sample, str) and not sample.strip("0123456789."):
+        sample = f'"{sample}"'  # else YAML would read a number
+    return f"{key}{sample}, or another {form.partition(' ')[2]}" if sample is not None else f"{key}and {form}"
 
 
-def _tag_values(model: type[BaseModel]) -> list[str]:
-    for key in _UNION_TAG_KEYS:
-        if key in model.model_fields:
-            return [str(v) for v in get_args(model.model_fields[key].annotation)]
-    return []
+def _form(schema: Mapping[str, Any]) -> str:
+    if said := schema.get("patternErrorMessage"):
+        return f"a {said}"
+    if schema.get("type") not in ("integer", "number"):
+        return _TEXT_FORM
+    what = "a whole number" if schema["type"] == "integer" else "a number"
+    low = f"from {schema['minimum']}" if "minimum" in schema else f"above {_number(schema['exclusiveMinimum'])}" if "exclusiveMinimum" in schema else ""
+    joint = "to" if "minimum" in schema else "and at most"
+    return " ".join(part for part in (what, low, f"{joint} {_number(schema['maximum'])}" if "maximum" in schema else "") if part)
 
 
-def _element(annotation: Any) -> Any:
-    arguments = get_args(annotation)
-    return arguments[0] if arguments else None
+def _number(value: float) -> str:
+    return f"{value:g}" if value < 1e6 else f"{value:.0f}"
 
 
-def _field(model: Any, name: str) -> Any:
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        for attribute, field in model.model_fields.items():
-            if name in (attribute, field.alias):
-                return field.annotation
-    return None
+def _told(value: object) -> str:
+    """A value as one would write it in the file; lists and maps by their kind."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 40 else f"a text of {len(value):,} characters" if len(value) > 200 else shown(repr(value))
+    return shown(str(value)) if isinstance(value, int | float) else _kind(value)
 
 
-def _walk(location: Sequence[int | str], model: type[BaseModel]) -> Any:
-    here: Any = _step_into(model)
-    for part in location:
-        if isinstance(part, int):
-            here = _step_into(_element(here))
-        elif isinstance(here, dict):
-            here = here.get(part)
-        else:
-            here = _step_into(_field(here, part))
-    return here
-
-
-def _siblings(location: Sequence[int | str], model: type[BaseModel]) -> list[str]:
-    here = _walk(location[:-1], model)
-    return [f.alias or n for n, f in here.model_fields.items()] if isinstance(here, type) and issubclass(here, BaseModel) else []
-
-
-def _tags(location: Sequence[int | str], model: type[BaseModel]) -> list[str]:
-    here = _walk(location, model)
-    return list(here) if isinstance(here, dict) else []
+def _kind(value: object) -> str:
+    kinds = {bool: "a true or false", int: "a number", float: "a number", str: "this text", list: "a list", dict: "a map", type(None): "nothing"}
+    return kinds.get(type(value), "this")

@@ -22,6 +22,7 @@ _STACK_FILE = re.compile(rf"Pulumi\.({_STACK_NAME.pattern})\.yaml")
 _LARGEST = 2**20  # bytes; a file with 256 models has about 50 kB
 _TOP_LEVEL = ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")
 _PREFIX = f"{PROJECT}:"
+_EXAMPLE = "begin it with `config:`, as other stack files do; to see them, type: head -n 20 Pulumi.*.yaml"
 _FOREIGN = ("pulumi:", "kubernetes:", "command:")
 
 
@@ -64,7 +65,7 @@ def read_stack(root: Path, stack: str) -> StackConfig:
     document = _read_map(path)
     config = document.get("config")
     if not isinstance(config, dict) or not config:
-        raise SettingsError([Problem(path.name, "config", "the file has no `config:` map", "write `config:` and the settings below it; Pulumi.dev.yaml is an example")])
+        raise SettingsError([Problem(path.name, "config", "the file has no `config:` map", _EXAMPLE)])
     found = _Found(path.name)
     for key in document:
         if key not in _TOP_LEVEL:
@@ -134,7 +135,7 @@ def _read_map(path: Path) -> dict[str, Any]:
 
     try:
         if (size := path.stat().st_size) > _LARGEST:
-            raise refuse(f"is {size:,} bytes large, and a stack file has at most {_LARGEST:,}", "keep only the settings of one machine in it; see Pulumi.dev.yaml")
+            raise refuse(f"is {size:,} bytes large, and a stack file has at most {_LARGEST:,}", "keep only the settings of one machine in it")
         text = path.read_text(encoding="utf-8-sig")  # Pulumi, too, skips a byte order mark
     except OSError as error:
         raise refuse(f"cannot be read: {error.strerror}", f"type: ls -l {path.name}") from None
@@ -146,9 +147,9 @@ def _read_map(path: Path) -> dict[str, Any]:
             [Problem(path.name, f"line {f.line}" if f.line else "", f.message, f.remedy.replace("FILE", path.name)) for f in faults]
         )
     if document is None:
-        raise refuse("the file is empty", "type: cp Pulumi.dev.yaml " + path.name + ", and edit it")
+        raise refuse("the file is empty", _EXAMPLE)
     if not isinstance(document, dict):
-        raise refuse("holds no map", "begin it with `config:`; Pulumi.dev.yaml is an example", line=1)
+        raise refuse("holds no map", _EXAMPLE, line=1)
     return document
 
 
