@@ -6,11 +6,14 @@ environment: LAB_STACK, LAB_SPEC (a slice of the Plan as JSON), LAB_GENERATION, 
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 
-from stacks.errors import HostError
+from stacks.errors import HostError, LabError
 
-DRIVERS = ("embedded", "minikube", "nvidia", "models")
+# driver -> module with ensure, status and destroy, each of which takes the environment; None: not in this release.
+DRIVERS: dict[str, str | None] = {"embedded": "host.embedded", "minikube": None, "nvidia": None, "models": "host.models"}
 VERBS = ("ensure", "status", "destroy")
 
 
@@ -20,12 +23,17 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"usage: python -m host {{{'|'.join(DRIVERS)}}} {{{'|'.join(VERBS)}}}\n")
         return 2
     driver, verb = arguments
-    error = HostError(
-        f"`host {driver} {verb}` does not work yet: this release plans and previews; it changes no machine",
-        remedy="./lab preview STACK shows what it would do",
-    )
-    sys.stderr.write(f"{error}\n")
-    return error.exit_code
+    try:
+        module = DRIVERS[driver]
+        if module is None:
+            raise HostError(
+                f"`host {driver} {verb}` does not work yet: this release changes no machine for it", remedy="./lab preview STACK shows what it would do"
+            )
+        getattr(importlib.import_module(module), verb)(os.environ)
+    except LabError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":

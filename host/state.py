@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from host import files
 from stacks import names
 from stacks.errors import HostError
 
@@ -28,3 +29,11 @@ def generation(stack: str) -> int:
         return int(json.loads(path.read_text(encoding="utf-8"))["generation"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HostError(f"{path} cannot be read: {error}", remedy=f"if it is damaged: rm {path}") from error
+
+
+def record(stack: str, generation: int, cluster_uid: str) -> None:
+    """Remembers which cluster the stack has; an empty UID says that it has none any more. Unchanged content is not written again."""
+    text = json.dumps({"generation": generation, "clusterUid": cluster_uid})
+    path = folder(stack) / _CLUSTER
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        files.write_atomic(path, text)

@@ -1,0 +1,115 @@
+"""`ensure`, `status` and `destroy` of the embedded cluster: what `python -m host embedded` calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from host import command, files, state
+from host.embedded import cgroups, namespaces, ownership, parts, preflight, programs, teardown
+from host.embedded.converge import Converging, look, node_problem, supervisor
+from host.embedded.layout import Layout
+from host.progress import step
+from stacks.errors import HostError
+from stacks.planning.plan import EmbeddedPlan
+
+_SUDO_SECONDS = 3600.0
+
+
+def ensure(environment: Mapping[str, str]) -> None:
+    """The cluster of LAB_SPEC runs and is healthy afterwards; prints one JSON line of what was changed. Raises HostError."""
+    layout = _layout(environment)
+    running = namespaces.present(layout) if os.geteuid() == 0 else False
+    ready = parts.available(layout.plan, layout.cache)
+    if not (running and ready):
+        with step("looking at the machine"):
+            preflight.check(layout, warm=ready is not None)
+    made = parts.make(layout.plan, layout.cache)
+    if os.geteuid() != 0:
+        _as_root("ensure", environment)
+        return
+    _use_tools(made)
+    with files.lock(_lock(layout), what=f"the cluster {layout.plan.name}"):
+        ownership.require(layout)
+        converging = Converging(layout, made)
+        converging.run(int(environment.get("LAB_GENERATION", "0")))
+    _say({"cluster": layout.plan.name, "server": layout.server, "kubeconfig": layout.plan.kubeconfig, "changed": converging.changes})
+
+
+def status(environment: Mapping[str, str]) -> None:
+    """Prints what runs, since when and where, as JSON; changes nothing."""
+    layout = _layout(environment)
+    if os.geteuid() != 0:
+        _as_root("status", environment)
+        return
+    found = supervisor(layout, None, [])
+    running = {name: found.find(name) for name in (*programs.FIRST, *programs.SECOND)}
+    problems = {name: text for name, text in look(layout).items() if text} if namespaces.present(layout) else {}
+    if not any(running.values()):
+        summary = "stopped" if layout.state.exists() else "absent"
+    else:
+        node = node_problem(layout)
+        problems |= {"node": node} if node else {}
+        summary = "running" if all(running.values()) and not problems else "degraded"
+    _say({
+        "cluster": layout.plan.name, "state": summary, "problems": problems, "node": layout.plan.node, "address": layout.plan.address, "server": layout.server,
+        "pods": layout.pods, "services": layout.services, "link": layout.link, "kubeconfig": layout.plan.kubeconfig,
+        "programs": {name: {"pid": r.pid, "seconds": int(r.seconds)} if r else None for name, r in running.items()},
+        "processes": len(cgroups.processes(layout)), "generation": state.generation(layout.stack), "logs": str(layout.state / "logs"),
+    })  # fmt: skip
+
+
+def destroy(environment: Mapping[str, str]) -> None:
+    """Nothing of the cluster is left afterwards but caches and images; does nothing where there is none. Raises HostError."""
+    layout = _layout(environment)
+    if os.geteuid() != 0:
+        _as_root("destroy", environment)
+        return
+    with files.lock(_lock(layout), what=f"the cluster {layout.plan.name}"):
+        if not ownership.require(layout) and namespaces.link_owner(layout.link) != layout.link_alias:
+            _say({"cluster": layout.plan.name, "removed": False, "kept": [str(layout.cache)]})
+            return
+        ready = parts.available(layout.plan, layout.cache)
+        if ready:
+            _use_tools(ready)
+        with step(f"removing {layout.plan.name}"):
+            teardown.remove(layout, ready)
+    _say({"cluster": layout.plan.name, "removed": True, "kept": [str(layout.cache)]})
+
+
+def _layout(environment: Mapping[str, str]) -> Layout:
+    try:
+        return Layout(environment["LAB_STACK"], EmbeddedPlan.model_validate_json(environment["LAB_SPEC"]))
+    except KeyError as error:
+        raise HostError(f"{error.args[0]} is not set", remedy="`lab up` sets it; by hand: LAB_STACK=dev LAB_SPEC=\"$(lab plan dev --json | jq -c .cluster)\"") from None
+    except ValidationError as error:
+        raise HostError(f"LAB_SPEC is no embedded cluster: {error}") from None
+
+
+def _as_root(verb: str, environment: Mapping[str, str]) -> None:
+    """Runs the same verb through `sudo -n`, with the caller's home and as the owner of what it writes for the caller."""
+    kept = {name: environment[name] for name in ("LAB_STACK", "LAB_SPEC", "LAB_GENERATION", "PATH") if name in environment}
+    kept |= {"HOME": str(Path.home()), "LAB_OWNER_UID": str(os.getuid()), "LAB_OWNER_GID": str(os.getgid()), "PYTHONPATH": str(Path(__file__).parents[2])}
+    words = ["env", *(f"{n}={v}" for n, v in kept.items()), sys.executable, "-m", "host", "embedded", verb]
+    done = command.run(words, timeout=_SUDO_SECONDS, root=True)
+    sys.stderr.write(done.stderr)
+    sys.stdout.write(done.stdout)
+
+
+def _lock(layout: Layout) -> Path:
+    return layout.cache / f".{layout.plan.name}.lock"
+
+
+def _use_tools(made: parts.Parts) -> None:
+    """Our own calls of ip and openssl find the private prefix behind the machine's."""
+    ours = made.environment()
+    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", ours["PATH"]))
+
+
+def _say(document: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")

@@ -1,0 +1,110 @@
+"""Images of a cluster without a registry: the pause image, made here, and those that the image builder offers."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+from host import command, files, go_modules
+from host.embedded.configs import PAUSE_NAME
+from host.embedded.layout import Layout
+from host.embedded.parts import Parts
+from host.progress import step
+
+_IMPORT_SECONDS = 1800.0
+
+
+def pause_reference(parts: Parts) -> str:
+    """The pause image's name: its tag is the digest of the one program in it."""
+    return f"{PAUSE_NAME}:{hashlib.sha256((parts.pause / 'pause').read_bytes()).hexdigest()[:12]}"
+
+
+def ctr(layout: Layout, parts: Parts, *arguments: str, timeout: float = 20, check: bool = True) -> str:
+    """One call of containerd's own client in Kubernetes' namespace; returns what it printed. Raises CommandFailed."""
+    words = [parts.containerd / "ctr", "--address", layout.containerd_socket, "--namespace", "k8s.io", *arguments]
+    return command.run(words, timeout=timeout, check=check).stdout
+
+
+def ensure_images(layout: Layout, parts: Parts) -> list[str]:
+    """Imports the images that containerd lacks; returns their names. Raises HostError."""
+    there = set(ctr(layout, parts, "images", "list", "--quiet").split())
+    imported = []
+    if (pause := pause_reference(parts)) not in there:
+        archive = layout.cache / "images" / f"pause-{pause.rpartition(':')[2]}.tar"
+        if not archive.exists():
+            write_pause(archive, (parts.pause / "pause").read_bytes(), pause)
+        ctr(layout, parts, "images", "import", str(archive), timeout=120)
+        imported.append(pause)
+    return imported + [reference for reference in layout.plan.images if reference not in there and _import_built(layout, parts, reference)]
+
+
+def write_pause(archive: Path, program: bytes, reference: str) -> None:
+    """An OCI image of one layer with one program, as a tar archive; equal bytes for an equal program."""
+    layer = _tar({"pause": (program, 0o755)})
+    config = _blob({
+        "architecture": go_modules.architecture(), "os": "linux", "config": {"User": "65535:65535", "Entrypoint": ["/pause"]},
+        "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]}, "history": [{"created_by": "local-ai-lab"}],
+    })  # fmt: skip
+    manifest = _blob({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": _digest(config), "size": len(config)},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": _digest(layer), "size": len(layer)}],
+    })  # fmt: skip
+    index = _blob({"schemaVersion": 2, "manifests": [{
+        "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": _digest(manifest), "size": len(manifest),
+        "annotations": {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference.rpartition(":")[2]},
+    }]})  # fmt: skip
+    blobs = {f"blobs/sha256/{_digest(b).removeprefix('sha256:')}": (b, 0o644) for b in (layer, config, manifest)}
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    temporary = archive.with_name(f".{archive.name}")
+    temporary.write_bytes(_tar({"oci-layout": (b'{"imageLayoutVersion":"1.0.0"}', 0o644), "index.json": (index, 0o644), **blobs}))
+    temporary.replace(archive)
+
+
+def forget_containers(layout: Layout, parts: Parts) -> None:
+    """Removes what containerd remembers of containers of an earlier life of the cluster; images stay. Best effort, bounded."""
+    for kind in ("tasks", "containers", "snapshots"):
+        listed = ctr(layout, parts, kind, "list", *(() if kind == "snapshots" else ("--quiet",)), timeout=10, check=False)
+        names = [line.split()[0] for line in listed.splitlines() if line.split()]
+        if kind == "snapshots":
+            names = [line.split()[0] for line in listed.splitlines() if line.endswith("Active")]
+        for number in range(0, len(names), 50):
+            ctr(layout, parts, kind, "remove", *(("--force",) if kind == "tasks" else ()), *names[number : number + 50], timeout=20, check=False)
+
+
+def _import_built(layout: Layout, parts: Parts, reference: str) -> bool:
+    """Asks the image builder for a reference and imports what it gives; False where this release has none."""
+    try:
+        builder = importlib.import_module("host.images")
+    except ModuleNotFoundError:
+        return False
+    built = Path(builder.ensure_image(reference))
+    with files.lock(layout.run / "import.lock", what="the import of images"), step(f"importing {reference}"):
+        client = [str(parts.containerd / "ctr"), "--address", str(layout.containerd_socket), "--namespace", "k8s.io", "images", "import"]
+        if built.is_dir():
+            command.run(["bash", "-c", 'set -o pipefail; folder=$1; shift; tar -C "$folder" -cf - . | "$@" -', "import", built, *client], timeout=_IMPORT_SECONDS)
+        else:
+            command.run([*client, built], timeout=_IMPORT_SECONDS)
+    return True
+
+
+def _tar(entries: dict[str, tuple[bytes, int]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, (data, mode) in entries.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), mode
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def _blob(document: object) -> bytes:
+    return json.dumps(document, sort_keys=True).encode()
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -1,0 +1,102 @@
+"""What a machine must have before anything is touched: every missing thing at once, each with what to do, and another driver."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from host import command
+from host.embedded import cgroups, namespaces, ownership
+from host.embedded.layout import SLOTS, Layout
+from stacks.errors import HostError
+
+_WARM_GIB, _COLD_GIB, _MEMORY_GIB = 25, 40, 7.5  # machines sold as 8 GiB show a little less
+_PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux", "mount": "mount", "apt-get": "apt", "dpkg-deb": "dpkg", "tar": "tar"}
+_FEATURES = {
+    "veth links": "ip link add lab0 type veth peer name lab1",
+    "bridges": "ip link add labbr type bridge",
+    "overlay file systems": "mkdir -p /tmp/l /tmp/u /tmp/w /tmp/m && mount -t overlay overlay -o lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w /tmp/m",
+    "bridge netfilter (modprobe br_netfilter)": "[ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || modprobe br_netfilter",
+}
+ALTERNATIVE = "or let another driver do it: cluster.driver: minikube in the stack file (a machine with Docker)"
+
+
+def check(layout: Layout, *, warm: bool) -> None:
+    """Raises HostError with all that is missing. `warm`: the programs are built already, so less disk is needed. Touches nothing."""
+    problems = [*_machine(), *_rights(), *_programs(), *_space(layout, warm=warm), *ownership.foreign(layout), *_addresses(layout)]
+    if os.geteuid() == 0 and not problems:
+        problems += _features()
+    if problems:
+        raise HostError("this machine cannot carry the embedded cluster:\n" + "\n".join(f"  - {p}" for p in problems), remedy=ALTERNATIVE)
+
+
+def _machine() -> Iterable[str]:
+    if platform.system() != "Linux":
+        yield f"Linux is needed, this is {platform.system()}"
+        return
+    if platform.machine() not in ("x86_64", "aarch64"):
+        yield f"x86_64 or arm64 is needed, this is {platform.machine()}"
+    if missing := cgroups.missing_controllers():
+        yield f"cgroup controllers {', '.join(missing)} are not available: boot with them, or give this container its own cgroup namespace"
+
+
+def _rights() -> Iterable[str]:
+    if os.geteuid() != 0 and command.run(["sudo", "-n", "true"], timeout=20, check=False).returncode:
+        yield "root is needed and `sudo -n true` does not work: run `sudo -v` first, or as root"
+
+
+def _programs() -> Iterable[str]:
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    for program, package in _PROGRAMS.items():
+        if not shutil.which(program, path=path):
+            yield f"{program} is not on PATH: install the package {package} (Debian and Ubuntu have it; other systems lack apt)"
+
+
+def _space(layout: Layout, *, warm: bool) -> Iterable[str]:
+    needed = _WARM_GIB if warm else _COLD_GIB
+    for path in {_existing(layout.cache), _existing(layout.state)}:
+        free = shutil.disk_usage(path).free / 2**30
+        if free < needed:
+            yield f"{free:.1f} GiB are free below {path}, {needed} GiB are needed ({'programs are built' if warm else 'programs are still to be built'})"
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    if memory < _MEMORY_GIB:
+        yield f"{memory:.1f} GiB of RAM, 8 GiB are needed"
+
+
+def _addresses(layout: Layout) -> Iterable[str]:
+    if not 0 <= layout.plan.slot <= SLOTS:
+        yield f"slot {layout.plan.slot} does not exist: write one from 0 to {SLOTS} as cluster.slot"
+        return
+    shown = command.run(["ip", "-json", "route", "show", "table", "main"], timeout=20, check=False).stdout if shutil.which("ip") else ""
+    yield from conflicts(layout, json.loads(shown or "[]"))
+
+
+def conflicts(layout: Layout, routes: list[dict[str, str]]) -> Iterable[str]:
+    """Networks of the machine that overlap the cluster's; its own link does not count."""
+    own = [ipaddress.ip_network(n, strict=False) for n in (f"{layout.plan.address}/30", layout.pods, layout.services)]
+    for route in routes:
+        if route.get("dst", "default") == "default" or route.get("dev") == layout.link:
+            continue
+        network = ipaddress.ip_network(route["dst"], strict=False)
+        if any(network.version == 4 and network.overlaps(n) for n in own):
+            yield f"the network {network} on {route.get('dev', '?')} overlaps the cluster's ({', '.join(map(str, own))}): write another cluster.slot"
+    if (alias := namespaces.link_owner(layout.link)) not in (None, layout.link_alias):
+        yield f"the link {layout.link} belongs to {alias or 'somebody else'}: write another cluster.slot"
+
+
+def _features() -> Iterable[str]:
+    """Tries each kernel feature in throw-away namespaces, on a throw-away /tmp."""
+    for name, script in _FEATURES.items():
+        words = ["unshare", "--net", "--mount", "sh", "-c", f"mount -t tmpfs tmpfs /tmp && {script}"]
+        done = command.run(words, timeout=30, check=False)
+        if done.returncode:
+            yield f"the kernel gives no {name}: {(done.stderr or done.stdout).strip()[:200]}"
+
+
+def _existing(path: Path) -> Path:
+    return next(p for p in (path, *path.parents) if p.exists())

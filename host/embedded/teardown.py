@@ -1,0 +1,78 @@
+"""Removes a cluster, whole or half-dead, in bounded time, and nothing that is not its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from host import command, state
+from host.embedded import cgroups, images, namespaces, programs
+from host.embedded.converge import supervisor
+from host.embedded.layout import Layout
+from host.embedded.ownership import _FILE as MARK
+from host.embedded.parts import Parts
+from stacks.errors import HostError
+
+
+def remove(layout: Layout, parts: Parts | None) -> None:
+    """Stops, unmounts, disconnects, deletes. Raises HostError with all that would not go; run again it tries those again."""
+    found = supervisor(layout, None, [])
+    # The kubelet first, else it starts again what we stop. Nothing is asked politely: the data goes with the programs.
+    for name in reversed((*programs.FIRST, *programs.SECOND)):
+        if name != "containerd":
+            found.stop(name, grace=0)
+    if parts and found.find("containerd"):
+        _stop_containers(layout)
+        with contextlib.suppress(command.CommandFailed):
+            images.forget_containers(layout, parts)
+    found.stop("containerd", grace=5)
+    left = cgroups.kill(layout, seconds=15)
+    namespaces.disconnect(layout)
+    namespaces.unpin(layout)
+    stuck = cgroups.remove(layout)
+    namespaces.release_mount_points(layout)
+    layout.kubeconfig.unlink(missing_ok=True)
+    state.record(layout.stack, state.generation(layout.stack) + 1, "")
+    for folder in (layout.run, layout.state):
+        _delete(folder)
+    with contextlib.suppress(OSError):
+        layout.run.parent.rmdir()
+    problems = [f"process {pid} ({_name(pid)})" for pid in sorted(left)] + [f"cgroup {path}" for path in stuck] + [str(f) for f in (layout.run, layout.state) if f.exists()]
+    if problems:
+        raise HostError("could not be removed:\n" + "\n".join(f"  - {p}" for p in problems), remedy="run it again")
+
+
+def _stop_containers(layout: Layout) -> None:
+    """Kills all that runs in pods, so that containerd sees its containers end and can forget them."""
+    import signal  # noqa: PLC0415
+
+    for path, _ in cgroups.hierarchies():
+        for listing in (path / layout.cgroup.lstrip("/") / "kubepods").rglob("cgroup.procs"):
+            with contextlib.suppress(OSError, ValueError):
+                for line in listing.read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(line), signal.SIGKILL)
+
+
+def _delete(folder: Path) -> None:
+    """Deletes a folder, its mark last: a killed removal stays recognisable as ours."""
+    if not folder.exists():
+        return
+    for entry in folder.iterdir():
+        if entry.name == MARK:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    (folder / MARK).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _name(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    return "?"

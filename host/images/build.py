@@ -1,0 +1,112 @@
+"""Builds the image once on a machine, and goes on where a killed build stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from host.files import lock, write_atomic
+from host.images import disk, oci, phases, recipe, rootfs
+from host.images.phases import Work
+from host.images.recipe import Recipe
+from host.progress import step
+from stacks.errors import HostError
+
+CACHE = "~/.cache/local-ai-lab"
+_BASE_GIB, _PACKAGES_GIB, _BYTECODE_GIB, _LAYERS_GIB, _SPARE_GIB = 0.3, 6.5, 0.3, 4.8, 1.0
+"""What each phase adds to the disk at its worst: the packages once with their downloads, the layers once more."""
+
+
+def cache_folder() -> Path:
+    """Where everything lies that can be made again."""
+    return Path(CACHE).expanduser()
+
+
+def ensure_image(reference: str) -> Path:
+    """The folder of `reference` as an OCI image layout, built now if this machine lacks it.
+
+    One build at a time; a second caller waits and finds it done. Raises HostError where this release makes no such image, a program or
+    disk space is missing, or a step failed; the next call goes on from there.
+    """
+    wanted = recipe.load()
+    if reference != wanted.reference:
+        raise HostError(
+            f"this release builds {wanted.reference}, and the plan asks for {reference}",
+            remedy="`python -m host.images reference` prints the tag that belongs into stacks/catalog/images.yaml",
+        )
+    images = cache_folder() / "images"
+    final = images / wanted.short
+    if oci.is_whole(final / "layout"):
+        return final / "layout"
+    with lock(images / f"{wanted.short}.lock", what=f"the image {reference}"):
+        if not oci.is_whole(final / "layout"):
+            _build(wanted, final)
+    return final / "layout"
+
+
+def _build(wanted: Recipe, final: Path) -> None:
+    work = Work(final.with_name(f"{wanted.short}.build"))
+    _refuse_early(wanted, work)
+    work.begin()
+    document = wanted.document
+    tools = cache_folder() / "tools/mmdebstrap"
+    with disk.full_disk_is_said(work.folder, what="the image build"):
+        for phase, title, make in (
+            ("base", "image: Debian base", lambda: phases.base(wanted, work, tools)),
+            (
+                "packages",
+                f"image: vLLM {document['version']} and its Python packages (about 2.6 GB to download)",
+                lambda: phases.packages(wanted, work),
+            ),
+            ("finish", "image: trimming, bytecode, a first import", lambda: phases.finish(wanted, work)),
+        ):
+            if not work.done(phase):
+                with step(title):
+                    make()
+                    work.mark_done(phase)
+        with step("image: layers"):
+            labels = {
+                "local-ai-lab.recipe": wanted.digest,
+                "local-ai-lab.base-drift": (work.folder / "drift.json").read_text(encoding="utf-8"),
+            }
+            oci.write_layout(
+                work.rootfs, work.layout, reference=wanted.reference, config=document["config"], architecture=document["architecture"],
+                split=[document["venv"]], labels=labels, log=work.log,
+            )  # fmt: skip
+            os.sync()
+    _put(work, final)
+
+
+def _refuse_early(wanted: Recipe, work: Work) -> None:
+    if platform.machine() != "x86_64":
+        raise HostError(
+            f"the CPU image is made for x86_64, and this machine is {platform.machine()}", remedy="name an image for it in the stack file"
+        )
+    missing = rootfs.missing_programs(os.environ.get("PATH", ""))
+    if missing:
+        raise HostError(f"the image build needs {', '.join(missing)}", remedy="sudo apt-get install apt dpkg perl util-linux coreutils")
+    need = _LAYERS_GIB + _SPARE_GIB
+    for phase, size in (("finish", _BYTECODE_GIB), ("packages", _PACKAGES_GIB), ("base", _BASE_GIB)):
+        need += 0.0 if work.done(phase) else size
+    disk.require(work.folder, need, what=f"the build of {wanted.reference}")
+
+
+def _put(work: Work, final: Path) -> None:
+    """Moves the layout to its place in one step and drops the rest of the work."""
+    if final.exists():  # an incomplete layout of ours: is_whole said so under the lock
+        if any(p.name not in ("layout", "build.json") for p in final.iterdir()):
+            raise HostError(f"{final} holds files that the lab did not make", remedy=f"move them: mv {final} {final}.mine")
+        shutil.rmtree(final)
+    final.mkdir()
+    write_atomic(
+        final / "build.json", json.dumps({"drift": json.loads((work.folder / "drift.json").read_text(encoding="utf-8"))}, indent=2)
+    )
+    work.layout.rename(final / "layout")
+    work.discard()
+    others = sorted(p.name for p in final.parent.iterdir() if p.is_dir() and p != final)
+    if others:
+        sys.stderr.write(f"  images of other releases, kept: {', '.join(others)}; `rm -rf` in {final.parent} frees them\n")

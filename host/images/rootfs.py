@@ -1,0 +1,77 @@
+"""A Debian root file system from Debian's signed archive, at the recipe's versions.
+
+mmdebstrap comes as a package into a folder of ours and is never installed. A version that the archive no longer serves (security updates
+replace the ones before) is taken in its newest version of the same suite: the caller compares, says so and writes it down. For exact
+versions set LAB_DEBIAN_MIRROR to a snapshot of the archive, or make the list again: `python -m host.images lock`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from host.command import CommandFailed, run
+from host.images import recipe
+from host.images.contained import contained
+from host.images.recipe import Recipe
+from stacks.errors import HostError
+
+_KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
+_NEEDED = ("apt-get", "dpkg-deb", "perl", "unshare", "setpriv", "flock", "chroot")
+
+
+def unpack_tools(folder: Path, log: Path) -> None:
+    """mmdebstrap and Debian's keys, unpacked into `folder`; the machine's package lists are neither used nor changed. Raises CommandFailed."""
+    if (folder / "usr/bin/mmdebstrap").exists() and (folder / _KEYRING).exists():
+        return
+    lists, archives = folder / "apt/lists", folder / "apt/archives"
+    for part in (lists / "partial", archives / "partial"):
+        part.mkdir(parents=True, exist_ok=True)
+    own = ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={archives}", "-o", "APT::Sandbox::User="]
+    run(["apt-get", *own, "-qq", "update"], timeout=300, log=log)
+    run(["apt-get", *own, "-qq", "download", "mmdebstrap", "debian-archive-keyring"], timeout=300, cwd=archives, log=log)
+    for package in sorted(archives.glob("*.deb")):
+        run(["dpkg-deb", "-x", package, folder], timeout=60, log=log)
+
+
+def pins(versions: Mapping[str, str]) -> str:
+    """apt preferences that take exactly `versions` where the archive has them, and its own choice where not."""
+    return "\n".join(f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n" for name, version in versions.items())
+
+
+def make_rootfs(wanted: Recipe, target: Path, *, tools: Path, busy: Path, log: Path) -> None:
+    """Makes `target`, which must not exist. Raises HostError with the way out where the archive cannot be reached."""
+    preferences = target.parent / "preferences"
+    preferences.write_text(pins(wanted.debian), encoding="utf-8")
+    mirror = os.environ.get("LAB_DEBIAN_MIRROR")
+    words = [
+        "env", "LC_ALL=C", "SOURCE_DATE_EPOCH=0", f"PATH={tools / 'usr/bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "perl", tools / "usr/bin/mmdebstrap", "--mode=root", "--format=directory", "--variant=essential",
+        f"--architectures={wanted.document['architecture']}", f"--include={','.join(wanted.document['include'])}",
+        f"--keyring={tools / _KEYRING}", f'--setup-hook=cp {shlex.quote(str(preferences))} "$1"/etc/apt/preferences.d/local-ai-lab',
+        wanted.document["suite"], target, *([mirror] if mirror else []),
+    ]  # fmt: skip
+    try:
+        run([*contained(busy), *words], timeout=1200, log=log, root=True)
+    except CommandFailed as error:
+        if "Failed to fetch" in error.output or "Could not resolve" in error.output or "Unable to locate" in error.output:
+            raise HostError(
+                f"Debian's archive could not be read for the image's base; {log} has the whole story",
+                remedy="check the network and run the same command again; behind a mirror of your own: LAB_DEBIAN_MIRROR=URL ./lab up STACK",
+            ) from error
+        raise
+
+
+def installed(rootfs: Path) -> dict[str, str]:
+    """Packages with their versions as `rootfs` has them. Raises CommandFailed."""
+    admin = rootfs / "var/lib/dpkg"
+    said = run(["dpkg-query", f"--admindir={admin}", "-W", "-f", "${Package}=${Version}\n"], timeout=60).stdout
+    return recipe.packages(said)
+
+
+def missing_programs(path: str) -> list[str]:
+    """Programs that a build needs and that none of the folders in `path` has."""
+    folders = [Path(folder) for folder in (*path.split(":"), "/usr/sbin", "/sbin")]
+    return [name for name in _NEEDED if not any((folder / name).exists() for folder in folders)]

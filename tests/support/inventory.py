@@ -1,0 +1,81 @@
+"""What a machine has of the things that an embedded cluster makes: compare before `up` and after `down`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+_FOLDERS = (
+    "/etc/cni", "/opt/cni", "/usr/libexec/kubernetes", "/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/log/pods",
+    "/var/log/containers", "/run/containerd", "/run/netns", "/run/local-ai-lab", "/run/xtables.lock", "/run/flannel", "/etc/kubernetes", "/etc/systemd/system",
+)  # fmt: skip
+_SETTINGS = ("vm", "kernel", "net/ipv4", "net/bridge", "net/netfilter", "fs/inotify")
+# These move by themselves.
+_RESTLESS = ("random", "pty/nr", "ns_last_pid", "count", "perf_event", "nf_conntrack_count", "bpf_stats", "tainted", "sched_domain", "stat_refresh", "ip_local")
+
+
+def inventory() -> dict[str, list[str]]:
+    """Category -> sorted entries."""
+    return {
+        "processes": sorted({_command(p) for p in Path("/proc").iterdir() if p.name.isdigit()} & _names_of_interest() or []),
+        "mounts": sorted(" ".join(line.split()[3:5]) for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        "links": sorted(p.name for p in Path("/sys/class/net").iterdir()),
+        "routes": sorted(_run("ip", "route", "show", "table", "all").splitlines()),
+        "rules": sorted(_run("nft", "list", "ruleset").splitlines()) + sorted(_run("iptables-save").splitlines()),
+        "namespaces": sorted({line.split()[0] + " " + line.split()[1] for line in _run("lsns", "--noheadings", "--output", "NS,TYPE").splitlines()}),
+        "cgroups": sorted(str(p) for p in Path("/sys/fs/cgroup").glob("*/*") if p.is_dir()),
+        "settings": sorted(_settings()),
+        "folders": sorted(str(p) for f in _FOLDERS if (p := Path(f)).exists()),
+        "units": sorted(p.name for p in Path("/etc/systemd/system").glob("*")),
+        "packages": sorted(_run("dpkg-query", "-W", "-f", "${Package} ${Version}\n").splitlines()),
+        "users": Path("/etc/passwd").read_text().splitlines(),
+        "temporary": sorted(p.name for p in Path("/tmp").iterdir() if p.name.startswith(("lab", "kube", "etcd", "ctd", "containerd"))),
+    }  # fmt: skip
+
+
+def difference(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
+    """Categories that differ, with what came and what went."""
+    return {
+        key: {"came": sorted(set(after[key]) - set(before[key])), "went": sorted(set(before[key]) - set(after[key]))}
+        for key in before
+        if set(before[key]) != set(after[key])
+    }
+
+
+def _names_of_interest() -> set[str]:
+    return {"etcd", "containerd", "containerd-shim", "kube-apiserver", "kube-controller", "kube-scheduler", "kubelet", "kube-proxy", "pause", "runc"}
+
+
+def _command(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _settings() -> list[str]:
+    found = []
+    for root in _SETTINGS:
+        for path in Path("/proc/sys", root).rglob("*"):
+            if path.is_file() and not any(word in str(path) for word in _RESTLESS):
+                try:
+                    found.append(f"{path}={path.read_text().strip()}")
+                except OSError:
+                    continue
+    return found
+
+
+def _run(*arguments: str) -> str:
+    try:
+        return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=30).stdout
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print(json.dumps(difference(*(json.loads(Path(p).read_text()) for p in sys.argv[1:])), indent=1))
+    else:
+        print(json.dumps(inventory(), indent=1))
