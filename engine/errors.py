@@ -11,6 +11,15 @@ class EngineError(LabError):
     """The embedded engine cannot preview this: a broken input, a broken state file, or a resource that Pulumi would refuse too."""
 
 
+class RefusedError(EngineError):
+    """The embedded engine does not apply this stack: it works on clusters that carry the lab's own mark, and on Commands."""
+
+    exit_code = 2
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, remedy=INSTALL_CLI)
+
+
 class UnsupportedError(EngineError):
     """The program uses something that only the Pulumi CLI with its plugins can do; `feature` names it."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from engine import diff, kinds, urns
 from engine.aliases import Aliases
+from engine.decision import Decision, is_listed, new_record
 from engine.diff import Change
 from engine.errors import EngineError
 from engine.goals import Goal
@@ -39,11 +40,18 @@ class Planned:
 
 
 class Planner:
-    """Collects the steps of one preview. Not thread-safe: its caller holds a lock around each call."""
+    """Decides for one run. Not thread-safe: its caller holds a lock around each call.
 
-    def __init__(self, project: str, stack: str, config: Mapping[str, str], state: State) -> None:
+    A preview leaves the ids of new providers unknown; an apply draws them with `new_id`, for references to them are needed at once.
+    """
+
+    def __init__(
+        self, project: str, stack: str, config: Mapping[str, str], state: State, new_id: Callable[[], str] = str
+    ) -> None:  # fmt: skip
         self._project, self._stack, self._config, self._state = project, stack, config, state
-        self._aliases = Aliases(project, stack, state)
+        self._new_id = new_id
+        self._interrupted = set(state.interrupted)
+        self.aliases = Aliases(project, stack, state)
         self._goals: dict[str, Goal] = {}
         self._providers: dict[str, Resource] = {}  # by URN, what this run made of them
         self._taken: set[str] = set()  # URNs of recorded resources that the program still has
@@ -51,6 +59,7 @@ class Planner:
         self._condemned: set[str] = set()  # recorded URNs deleted ahead of something that they depend on
         self._disabled = _read_list(config.get(DISABLED_PROVIDERS_KEY) or "[]")
         self.steps: list[Step] = []
+        self.decisions: list[Decision] = []
         self.diagnostics: list[Diagnostic] = []
         self.refused = False  # whether something planned here may not be applied
 
@@ -65,7 +74,7 @@ class Planner:
             raise EngineError(f"Duplicate resource URN '{urn}'; try giving it a unique name")
         goal = self._inherit(goal)
         self._goals[urn] = goal
-        old, alias = self._aliases.find(urn, goal)
+        old, alias = self.aliases.find(urn, goal)
         if old:
             self._taken.add(old["urn"])
         if not goal.custom:
@@ -75,14 +84,18 @@ class Planner:
         goal = replace(goal, provider=reference)
         return self._resource(urn, goal, kind, old, alias)
 
-    def deletions(self) -> list[Step]:
-        """The steps for recorded resources that the program no longer has, dependants first."""
+    def gone(self) -> list[Resource]:
+        """The recorded resources that the program no longer has, in the state's order; protected ones are reported."""
         gone = [item for urn, item in self._state.resources.items() if urn not in self._taken and not urns.is_default_provider(urn)]
         for item in gone:
             if item.get("protect"):
                 remedy = "first set protect=False on it and run up, or run `pulumi state unprotect`"
                 self._report("error", f"{item['urn']} cannot be deleted: it is protected\n  -> {remedy}", item["urn"])
-        return [Step("delete", item["urn"], old=blind(item)) for item in reversed(gone)]
+        return gone
+
+    def deletions(self) -> list[Step]:
+        """The steps for them, dependants first."""
+        return [Step("delete", item["urn"], old=blind(item)) for item in reversed(self.gone())]
 
     def _inherit(self, goal: Goal) -> Goal:
         parent = self._goals.get(goal.parent)
@@ -97,7 +110,7 @@ class Planner:
 
     def _component(self, urn: str, goal: Goal, old: Resource | None, alias: str) -> Planned:
         change = Change(forced=bool(old and diff.compare(old.get("inputs", {}), goal.inputs)))
-        self._add(urn, goal, old=old, alias=alias, op=self._op(old, change), inputs=goal.inputs, change=change)
+        self._add(Decision(self._op(old, change), urn, goal, new_record(urn, goal, goal.inputs, alias), old=old, change=change))
         return Planned(urn, "", {})
 
     def _resource(self, urn: str, goal: Goal, kind: kinds.Kind, old: Resource | None, alias: str) -> Planned:
@@ -107,13 +120,15 @@ class Planner:
         wanted = goal.inputs
         for pattern in goal.ignore_changes if old else ():
             wanted = diff.keep_old((old or {}).get("inputs", {}), wanted, diff.parse_path(pattern))
-        recreated = old is not None and old["urn"] in self._condemned
+        # Deleted ahead of its replacement, in this run or in an earlier one that did not get further.
+        recreated = old is not None and (old["urn"] in self._condemned or bool(old.get("pendingReplacement")))
         inputs = kind.check(subject, wanted, None if recreated else old)
         change = Change(forced=True) if recreated else self._change(subject, goal, kind, old, inputs)
         op: Op = "replace" if recreated else self._op(old, change)
         for note in change.notes:
             self._report("warning", note, urn)
         delete_first = recreated or (change.delete_first if goal.delete_before_replace is None else goal.delete_before_replace)
+        condemned: tuple[Resource, ...] = ()
         if op == "replace" and old:
             inputs = kind.check(replace(subject, replaced_id=old.get("id", "")), goal.inputs, None)
             self._replaced.add(urn)
@@ -121,16 +136,22 @@ class Planner:
                 remedy = "set protect=False on it in the program and run up"
                 self._report("error", f"unable to replace {urn}: it is marked for protection\n  -> {remedy}", urn)
             if delete_first:
-                self._condemn_dependents(old)
+                condemned = self._condemn_dependents(old)
         outputs = dict(old.get("outputs", {}) if old and op == "same" else kind.outputs(inputs, old if op == "update" else None))
         for key in goal.additional_secret_outputs:
             value = outputs.get(key, UNKNOWN)
             outputs[key] = value if isinstance(value, Secret) else Secret(value)
+        provider_id = ""
         if urns.is_provider(goal.type):
-            self._providers[urn] = {"inputs": inputs, "id": old.get("id", "") if old and op != "replace" else ""}
+            provider_id = old.get("id", "") if old and op != "replace" else self._new_id()
+            self._providers[urn] = {"inputs": inputs, "id": provider_id}
         # As in the CLI, a replacement that is created first already shows its outputs.
         extra = {"outputs": outputs} if op == "replace" and not delete_first else {}
-        self._add(urn, goal, old=old, alias=alias, op=op, inputs=inputs, change=change, extra=extra, delete_first=delete_first)
+        decision = Decision(
+            op, urn, goal, new_record(urn, goal, inputs, alias), subject.options, old=old, change=change, delete_first=delete_first,
+            provider_id=provider_id, condemned=condemned,
+        )  # fmt: skip
+        self._add(decision, extra)
         return Planned(urn, old.get("id", "") if old and op in ("same", "update") else "", outputs)
 
     def _change(self, subject: kinds.Subject, goal: Goal, kind: kinds.Kind, old: Resource | None, inputs: dict[str, Any]) -> Change:
@@ -143,41 +164,19 @@ class Planner:
         if old.get("taint"):
             return Change(replace_keys=("id",))
         change = kind.diff(subject, old, inputs).with_replace_on(goal.replace_on_changes)
-        # A resource that never became ready is tried again.
-        return replace(change, forced=True) if change.empty and old.get("initErrors") else change
+        # A resource that never became ready, or that a killed run was working on, is tried again.
+        again = old.get("initErrors") or old["urn"] in self._interrupted
+        return replace(change, forced=True) if change.empty and again else change
 
     def _op(self, old: Resource | None, change: Change) -> Op:
         if old is None:
             return "create"
         return "same" if change.empty else "replace" if change.replaces else "update"
 
-    def _add(
-        self, urn: str, goal: Goal, *, old: Resource | None, alias: str, op: Op, inputs: Mapping[str, Any], change: Change,
-        extra: Mapping[str, Any] | None = None, delete_first: bool = False,
-    ) -> None:  # fmt: skip
-        if urns.is_default_provider(urn):
-            return
-        new: dict[str, Any] = {
-            "inputs": inputs, "parent": goal.parent, "protect": goal.protect, "dependencies": list(goal.dependencies),
-            "provider": goal.provider, "propertyDependencies": goal.property_dependencies, "aliases": [alias] if alias else [],
-            "retainOnDelete": goal.retain_on_delete, "deletedWith": goal.deleted_with, **goal.options, **(extra or {}),
-        }  # fmt: skip
-        if old and not extra:
-            new |= {key: old[key] for key in ("created", "modified") if key in old}
-        recorded = dict(old) if old else None
-        if recorded and op == "replace":
-            recorded["pendingReplacement" if delete_first else "delete"] = True
-        self.steps.append(
-            Step(
-                op,
-                urn,
-                old=blind(recorded) if recorded else None,
-                new=blind({"urn": urn, "custom": goal.custom, "type": goal.type, **{key: value for key, value in new.items() if value}}),
-                diff_reasons=change.changed_keys if op in ("update", "replace") else (),
-                replace_reasons=change.replace_keys if op == "replace" else (),
-                detailed_diff={path: item.to_json() for path, item in change.detailed.items()} if change.detailed else None,
-            )
-        )
+    def _add(self, decision: Decision, extra: Mapping[str, Any] | None = None) -> None:
+        self.decisions.append(decision)
+        if is_listed(decision):
+            self.steps.append(decision.step(extra or {}))
 
     def _default_provider(self, urn: str, goal: Goal) -> str:
         package = urns.package_of(goal.type)
@@ -201,7 +200,7 @@ class Planner:
         if not old or not new:
             return True
         before, after = urns.reference_urn(old), urns.reference_urn(new)
-        if self._aliases.now(before) == after and after not in self._replaced:
+        if self.aliases.now(before) == after and after not in self._replaced:
             return False
         recorded, planned = self._state.resources.get(before), self._providers.get(after)
         if recorded is None or planned is None:
@@ -209,9 +208,9 @@ class Planner:
         subject = kinds.Subject(after, recorded["type"], urns.name_of(after))
         return kinds.find(recorded["type"]).diff(subject, recorded, planned["inputs"]).replaces
 
-    def _condemn_dependents(self, root: Resource) -> None:
+    def _condemn_dependents(self, root: Resource) -> tuple[Resource, ...]:
         """A resource that goes before its replacement comes takes along what an unknown value of it would replace."""
-        replaced = {root["urn"]}
+        replaced, found_now = {root["urn"]}, []
         for urn, item in self._state.resources.items():
             if urn in self._taken or not item["custom"]:
                 continue
@@ -222,6 +221,8 @@ class Planner:
             if provider in replaced or item.get("deletedWith") in replaced or (changed and self._would_replace(item, inputs)):
                 replaced.add(urn)
                 self._condemned.add(urn)
+                found_now.append(item)
+        return tuple(found_now)
 
     def _would_replace(self, item: Resource, inputs: dict[str, Any]) -> bool:
         subject = kinds.Subject(item["urn"], item["type"], urns.name_of(item["urn"]), options=self._options(item.get("provider", "")))

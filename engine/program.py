@@ -9,10 +9,12 @@ import io
 import os
 import runpy
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TextIO
 
 import pulumi
 import pulumi.runtime
@@ -27,16 +29,16 @@ _NO_FEATURE = "Please update the Pulumi CLI."  # how the SDK ends its refusal of
 _PATIENCE = 5.0  # seconds for what a failed program left behind to notice that it is over
 
 
-def run_program(program: Program, config: StackConfig, monitor: Monitor, parallel: int) -> None:
+def run_program(program: Program, config: StackConfig, monitor: Monitor, parallel: int, *, dry_run: bool = True) -> None:
     """Runs the program to its end; what goes wrong in it is reported to the monitor, never raised."""
     # A copied context holds the SDK's whole configuration, which lives in context variables.
-    contextvars.copy_context().run(_run, program, config, monitor, parallel)
+    contextvars.copy_context().run(_run, program, config, monitor, parallel, dry_run)
 
 
-def _run(program: Program, config: StackConfig, monitor: Monitor, parallel: int) -> None:
+def _run(program: Program, config: StackConfig, monitor: Monitor, parallel: int, dry_run: bool) -> None:
     pulumi.runtime.set_all_config(dict(config.values), sorted(config.secret_keys))
     settings = pulumi.runtime.Settings(
-        project=program.project, stack=program.stack, monitor=monitor, engine=monitor, parallel=parallel, dry_run=True,
+        project=program.project, stack=program.stack, monitor=monitor, engine=monitor, parallel=parallel, dry_run=dry_run,
         organization="organization", root_directory=str(program.root),
     )  # fmt: skip
     pulumi.runtime.configure(settings)
@@ -77,11 +79,13 @@ def _borrowed_process(program: Program, monitor: Monitor) -> Iterator[None]:
     """Gives the program the process state that the CLI gives it, and restores the caller's."""
     cwd, argv, path, modules = Path.cwd(), sys.argv, list(sys.path), set(sys.modules)
     printed = io.StringIO()
+    # Other threads are the engine's own: what they tell the user must not wait for the program's end.
+    stdout, stderr = _OwnThread(printed, sys.stdout), _OwnThread(printed, sys.stderr)
     os.chdir(program.root)
     sys.argv = [str(program.main)]
     sys.path.insert(0, str(program.main.parent))
     try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
             yield
     finally:
         sys.path[:], sys.argv = path, argv
@@ -92,6 +96,29 @@ def _borrowed_process(program: Program, monitor: Monitor) -> Iterator[None]:
                 del sys.modules[name]
         for line in printed.getvalue().splitlines():
             monitor.report("info", line)
+
+
+class _OwnThread(io.TextIOBase):
+    """A stream that keeps what the thread that made it writes, and passes on what others do."""
+
+    def __init__(self, kept: TextIO, passed: TextIO) -> None:
+        super().__init__()
+        self._kept, self._passed, self._thread = kept, passed, threading.get_ident()
+
+    def _target(self) -> TextIO:
+        return self._kept if threading.get_ident() == self._thread else self._passed
+
+    def write(self, text: str) -> int:
+        return self._target().write(text)
+
+    def flush(self) -> None:
+        self._target().flush()
+
+    def isatty(self) -> bool:
+        return self._target().isatty()
+
+    def fileno(self) -> int:
+        return self._target().fileno()
 
 
 def _is_own(file: str, root: Path) -> bool:

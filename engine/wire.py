@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 Value: TypeAlias = Any  # JSON data with `Secret` objects in it: too recursive for a useful type
@@ -24,26 +24,49 @@ SEALED: Final = _Sealed()  # the content of a secret that only the stack's passp
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret value inside a decoded document; its content never appears in a repr."""
+    """A secret value inside a decoded document; its content never appears in a repr.
+
+    `ciphertext` is what a state file held for it: an unchanged secret is written back as it was.
+    """
 
     value: Any
+    ciphertext: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
         return BLINDED
 
 
-def decode(value: Value) -> Value:
-    """Turns JSON data from the wire or a state file into plain data with `Secret` objects; null properties are dropped."""
+def decode(value: Value, decrypt: Callable[[str], str] | None = None) -> Value:
+    """Turns JSON data from the wire or a state file into plain data with `Secret` objects; null properties are dropped.
+
+    Without `decrypt` encrypted secrets stay sealed.
+    """
     if isinstance(value, Mapping):
         if value.get(_SIGNATURE) == _SECRET:
-            if "value" in value:
-                return Secret(decode(value["value"]))
-            return Secret(decode(json.loads(value["plaintext"])) if "plaintext" in value else SEALED)
-        return {key: decode(item) for key, item in value.items() if item is not None}
+            return _decode_secret(value, decrypt)
+        return {key: decode(item, decrypt) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [decode(item) for item in value]
+        return [decode(item, decrypt) for item in value]
     # A protobuf Struct knows doubles only.
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _decode_secret(value: Mapping[str, Any], decrypt: Callable[[str], str] | None) -> Secret:
+    if "value" in value:
+        return Secret(decode(value["value"], decrypt))
+    if "plaintext" in value:
+        return Secret(decode(json.loads(value["plaintext"])))
+    ciphertext = str(value.get("ciphertext", ""))
+    return Secret(decode(json.loads(decrypt(ciphertext))), ciphertext) if decrypt else Secret(SEALED, ciphertext)
+
+
+def seal(value: Value, encrypt: Callable[[str], str]) -> Value:
+    """The form of a state file: JSON data with every secret encrypted."""
+    if isinstance(value, Secret):
+        return {_SIGNATURE: _SECRET, "ciphertext": value.ciphertext or encrypt(json.dumps(plain(value), separators=(",", ":")))}
+    if isinstance(value, Mapping):
+        return {key: seal(item, encrypt) for key, item in value.items()}
+    return [seal(item, encrypt) for item in value] if isinstance(value, list | tuple) else value
 
 
 def encode(value: Value) -> Value:
@@ -114,3 +137,14 @@ def has_secret(value: Value) -> bool:
 def is_sealed(value: Value) -> bool:
     """Whether this is a secret that cannot be compared: encrypted in the state, or replaced by a placeholder in the configuration."""
     return isinstance(value, Secret) and contains(value.value, lambda item: item is SEALED or item == BLINDED)
+
+
+def reuse(new: Value, old: Value) -> Value:
+    """The new value with the old one's secrets where they are equal, so that their ciphertext stays as it is."""
+    if isinstance(new, Secret):
+        return old if isinstance(old, Secret) and old == new else new
+    if isinstance(new, Mapping) and isinstance(old, Mapping):
+        return {key: reuse(item, old.get(key)) for key, item in new.items()}
+    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+        return [reuse(*pair) for pair in zip(new, old, strict=True)]
+    return new

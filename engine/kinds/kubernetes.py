@@ -77,7 +77,7 @@ class KubernetesObject:
         namespace = subject.options.get("namespace")
         if isinstance(namespace, str) and namespace not in ("", UNKNOWN) and not metadata.get("namespace") and _namespaced(checked):
             metadata["namespace"] = namespace
-        marked: dict[str, Any] = _mark_secrets(checked, inputs)
+        marked: dict[str, Any] = mark_secrets(checked, inputs)
         return marked
 
     def diff(self, subject: Subject, old: Resource, inputs: dict[str, Any]) -> Change:
@@ -121,7 +121,7 @@ def _normalize(inputs: dict[str, Any]) -> dict[str, Any]:
     return canonical
 
 
-def _mark_secrets(checked: Value, inputs: Value) -> Value:
+def mark_secrets(checked: Value, inputs: Value) -> Value:
     """Carries secretness from the program's inputs over to the checked ones: whole data of a Secret, whole lists, single values."""
     if not isinstance(checked, Mapping):
         return Secret(checked) if has_secret(inputs) else checked
@@ -129,7 +129,7 @@ def _mark_secrets(checked: Value, inputs: Value) -> Value:
         return {key: Secret(value) if key in ("data", "stringData") else value for key, value in checked.items()}
     if isinstance(inputs, Secret):
         return Secret(checked)
-    return {key: _mark_secrets(value, inputs[key]) if key in inputs else value for key, value in checked.items()}
+    return {key: mark_secrets(value, inputs[key]) if key in inputs else value for key, value in checked.items()}
 
 
 def _prune(live: Value, shape: Value) -> Value:
