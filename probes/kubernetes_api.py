@@ -24,8 +24,8 @@ class KubernetesApi:
         self._client = client
 
     @classmethod
-    def from_kubeconfig(cls, path: str) -> KubernetesApi:
-        """The API that the kubeconfig's current context names. Raises CheckFailed where the file cannot be used."""
+    def from_kubeconfig(cls, path: str, *, timeout: float = _TIMEOUT_SECONDS) -> KubernetesApi:
+        """The API that the kubeconfig's current context names; `timeout` is in seconds. Raises CheckFailed where the file cannot be used."""
         file = Path(path).expanduser()
         try:
             document = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ class KubernetesApi:
         except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration, ssl.SSLError) as error:
             raise CheckFailed(f"the kubeconfig {file} cannot be used: {error}", remedy="./lab up STACK writes it anew") from None
         headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
-        return cls(httpx.Client(base_url=cluster["server"], verify=tls, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False))
+        return cls(httpx.Client(base_url=cluster["server"], verify=tls, headers=headers, timeout=timeout, trust_env=False))
 
     def get(self, path: str, **parameters: str) -> httpx.Response:
         """One GET; raises httpx.HTTPError where the server cannot be reached."""

@@ -1,0 +1,69 @@
+"""Is our cluster alive, and still the one that we made? What `__main__` puts into the bootstrap's environment follows from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+
+from host.state import folder, generation
+from probes.kubernetes_api import KubernetesApi
+from stacks import names
+from stacks.errors import CheckFailed, HostError
+
+_PROBE_SECONDS = 1.0
+
+
+class ClusterReplaced(HostError):
+    """Another cluster answers where ours was: everything that the state names is gone."""
+
+
+def wanted_generation(stack: str) -> int:
+    """The recorded generation while our cluster answers; one more when it is down, so that the bootstrap Command runs again.
+
+    Without a kubeconfig nothing is probed. Raises ClusterReplaced where the cluster's UID is another one.
+    """
+    recorded = generation(stack)
+    if not Path(names.kubeconfig(stack)).expanduser().exists():
+        return recorded
+    uid = cluster_uid(stack)
+    if uid is None:
+        return recorded + 1
+    ours = recorded_uid(stack)
+    if ours and uid != ours:
+        raise ClusterReplaced(
+            f"the cluster of stack {stack} is not the one that was recorded: what the state names is gone",
+            remedy=f"./lab up {stack} makes it anew; with plain Pulumi: pulumi refresh -s {stack}, then pulumi up -s {stack}",
+        )
+    return recorded
+
+
+def cluster_uid(stack: str) -> str | None:
+    """The UID of kube-system as the cluster of the stack's kubeconfig says it; None where it does not answer in a second."""
+    try:
+        api = KubernetesApi.from_kubeconfig(names.kubeconfig(stack), timeout=_PROBE_SECONDS)
+        response = api.get("/api/v1/namespaces/kube-system")
+        response.raise_for_status()
+        return str(response.json()["metadata"]["uid"])
+    except (httpx.HTTPError, CheckFailed, ValueError, KeyError):
+        return None
+
+
+def recorded_uid(stack: str) -> str | None:
+    """The UID that the bootstrap recorded."""
+    path = folder(stack) / "cluster.json"
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8")).get("clusterUid")
+    return str(found) if found else None
+
+
+def accept_replacement(stack: str) -> None:
+    """Forgets the recorded UID, so that the next run takes the cluster that answers for ours and looks at every object again."""
+    path = folder(stack) / "cluster.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document.pop("clusterUid", None)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(document), encoding="utf-8")
+    temporary.replace(path)
