@@ -8,7 +8,8 @@ from pathlib import Path
 from benchmarks.timing import seconds, spread
 from stacks.planning.build import build_plan
 from stacks.settings import Settings
-from stacks.stack_file import _BaseLoader, read_stack, stack_names
+from stacks.stack_file import read_stack, stack_names
+from stacks.stack_yaml import _BaseLoader
 
 ROOT = Path(__file__).resolve().parent.parent
 
