@@ -9,13 +9,14 @@ from stacks.errors import LabError
 from stacks.planning.build import build_plan
 from stacks.settings import SECRET_KEYS, Settings
 
-config = stack_config.read(SECRET_KEYS)
 try:
+    config = stack_config.read(SECRET_KEYS)
     settings = Settings.from_config(config.values, file=f"Pulumi.{pulumi.get_stack()}.yaml", secret_keys=config.secret_keys)
     plan = build_plan(settings, stack=pulumi.get_stack(), secrets=frozenset(config.secrets))
+    recorded = generation(plan.stack)
 except LabError as error:
     raise pulumi.RunError(str(error)) from None
 
-lab = LabPlatform("lab", plan, config.secrets, generation(plan.stack))
+lab = LabPlatform("lab", plan, config.secrets, recorded)
 for name, value in lab.exports.items():
     pulumi.export(name, value)

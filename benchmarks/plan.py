@@ -8,7 +8,8 @@ from pathlib import Path
 from benchmarks.timing import seconds, spread
 from stacks.planning.build import build_plan
 from stacks.settings import Settings
-from stacks.stack_file import _BaseLoader, read_stack, stack_names
+from stacks.stack_file import read_stack, stack_names
+from stacks.stack_yaml import _BaseLoader
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,8 +22,12 @@ def main() -> None:
         settings = Settings.from_config(config.own)
         first = seconds(lambda s=settings, n=stack: build_plan(s, stack=n))  # loads the catalogue if it is the first of all
         sys.stdout.write(f"{stack:10} plan, first call    {first * 1e3:8.2f} ms\n")
-        sys.stdout.write(f"{stack:10} plan               {spread([seconds(lambda s=settings, n=stack: build_plan(s, stack=n)) for _ in range(200)])}\n")
-        sys.stdout.write(f"{stack:10} settings           {spread([seconds(lambda c=config: Settings.from_config(c.own)) for _ in range(200)])}\n")
+        sys.stdout.write(
+            f"{stack:10} plan               {spread([seconds(lambda s=settings, n=stack: build_plan(s, stack=n)) for _ in range(200)])}\n"
+        )
+        sys.stdout.write(
+            f"{stack:10} settings           {spread([seconds(lambda c=config: Settings.from_config(c.own)) for _ in range(200)])}\n"
+        )
         sys.stdout.write(f"{stack:10} read the file      {spread([seconds(lambda n=stack: read_stack(ROOT, n)) for _ in range(200)])}\n")
 
 

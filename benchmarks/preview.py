@@ -41,10 +41,10 @@ def bare_program(stack: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _class(token: str) -> str:
-    if token == "pulumi:providers:kubernetes":
+def _class(resource_type: str) -> str:
+    if resource_type == "pulumi:providers:kubernetes":
         return "pulumi_kubernetes.Provider"
-    package, module, name = token.split(":")
+    package, module, name = resource_type.split(":")
     if package == "command":
         return f"pulumi_command.local.{name}"
     group, version = module.split("/")

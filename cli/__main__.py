@@ -28,7 +28,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 def preview(
     stack: Stack,
     json: Json = False,
-    manifests: Annotated[Path | None, typer.Option(help="Write the Kubernetes objects as YAML files into this new or empty folder.", metavar="DIR")] = None,
+    manifests: Annotated[
+        Path | None, typer.Option(help="Write the Kubernetes objects as YAML files into this new or empty folder.", metavar="DIR")
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
 ) -> None:
     """Show what a stack would do to its machine and why; touches nothing and needs nothing."""
@@ -39,7 +41,8 @@ def preview(
 
 @app.command()
 def validate(
-    stacks: Annotated[list[str] | None, typer.Argument(help="Stacks to look at; all without any.", metavar="[STACK]...")] = None, json: Json = False
+    stacks: Annotated[list[str] | None, typer.Argument(help="Stacks to look at; all without any.", metavar="[STACK]...")] = None,
+    json: Json = False,
 ) -> None:
     """Read and plan stack files; say everything that is wrong with them."""
     from cli.validate import run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Sequence
 
 from cli.stack_preview import StackPreview, layered
@@ -9,6 +11,8 @@ from stacks.errors import LabError
 from stacks.planning.plan import Decision, MemoryPlan, Plan
 
 _BAR_CELLS = 40
+_FOLD_AT = 120
+_LONGEST_CELL = 250
 
 
 def stack_section(shown: StackPreview) -> str:
@@ -22,21 +26,28 @@ def stack_section(shown: StackPreview) -> str:
         "",
         f"On a fresh machine: {counts}. Plan `{plan.digest}`.",
         "",
-        "| model | endpoint | context | KV cache | full-length requests at once | image |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| model | endpoint | context | KV cache | requests at once | full-length ones that the KV cache holds | image |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for model in plan.models:
-        context = model.args[model.args.index("--max-model-len") + 1]
+        context, requests = (model.args[model.args.index(flag) + 1] for flag in ("--max-model-len", "--max-num-seqs"))
+        kv = f"{model.memory.kv_cache_gib:.2f} GiB, {model.memory.kv_tokens:,} tokens"
         lines.append(
-            f"| {model.name} | {model.endpoint} | {int(context):,} tokens | {model.memory.kv_cache_gib:.2f} GiB, {model.memory.kv_tokens:,} tokens "
-            f"| {model.memory.concurrency:.2f} | `{model.image.split('@')[0]}` |"
+            f"| {model.name} | {model.endpoint} | {int(context):,} tokens | {kv} | {requests} | {_full_length(model.memory, int(requests))} "
+            f"| `{model.image.split('@')[0]}` |"
         )
     for model in plan.models:
         if model.memory.device == "gpu":
-            lines += ["", f"**GPU memory of {model.name}** ({model.memory.total_gib:.2f} GiB)", "", "```", *memory_bars(model.memory), "```"]
-    lowered = [d for d in plan.all_decisions() if d.kind == "degraded"]
-    if lowered:
-        lines += ["", "**Given up, and why**", "", *(f"- {d.name}: {d.value}. {_sentence(d.reason)}" for d in lowered)]
+            lines += [
+                "",
+                f"**GPU memory of {model.name}** ({model.memory.total_gib:.2f} GiB)",
+                "",
+                "```",
+                *memory_bars(model.memory),
+                "```",
+            ]
+    if lowered := _lowered(plan):
+        lines += ["", "**Given up, and why**", "", *lowered]
     lines += ["", *_folded("Every setting, and why", _decisions(plan.all_decisions()))]
     lines += _folded("What `up` would do to the machine (it asks first)", _host_changes(plan))
     lines += _folded("Resources", ["```", *_resources(shown), "```"])
@@ -45,7 +56,28 @@ def stack_section(shown: StackPreview) -> str:
 
 def refused_section(stack: str, error: LabError) -> str:
     """One stack that cannot work, with the arithmetic and the way out."""
-    return f"### ❌ `{stack}` does not work\n\n```\n{error}\n```\n"
+    lines = [
+        line
+        for text in str(error).splitlines()
+        for line in textwrap.wrap(
+            text, _FOLD_AT, initial_indent="", subsequent_indent=" " * (len(text) - len(text.lstrip())), replace_whitespace=False
+        )
+        or [""]
+    ]
+    quoted = "\n".join(lines)
+    longest = max((len(run) for run in re.findall("`+", quoted)), default=0)
+    fence = "`" * max(3, longest + 1)  # what is quoted may hold a fence of its own
+    return f"### ❌ `{stack}` does not work\n\n{fence}\n{quoted}\n{fence}\n"
+
+
+def cell(text: str) -> str:
+    """Text in a table's cell or a list, with nothing in it that Markdown or HTML would act on."""
+    short = " ".join(text.split())
+    return re.sub(
+        r"[\\`*\[\]<>|~@#&]",
+        lambda found: f"&#{ord(found[0])};",
+        short if len(short) <= _LONGEST_CELL else f"{short[: _LONGEST_CELL - 3]}...",
+    )
 
 
 def memory_bars(memory: MemoryPlan) -> list[str]:
@@ -70,8 +102,27 @@ def memory_bars(memory: MemoryPlan) -> list[str]:
     return lines
 
 
+def _full_length(memory: MemoryPlan, requests: int) -> str:
+    """How many full-length requests fit, and what happens to the others that are let in."""
+    if memory.concurrency >= requests:
+        return f"{memory.concurrency:.2f}"
+    return f"{memory.concurrency:.2f}; more of that length wait"
+
+
+def _lowered(plan: Plan) -> list[str]:
+    """Degraded decisions, one line for all models that share one."""
+    who: dict[str, list[str]] = {
+        f"{d.name}: {cell(d.value)}. {_sentence(cell(d.reason))}": [] for d in plan.decisions if d.kind == "degraded"
+    }
+    for model in plan.models:
+        for decision in model.decisions:
+            if decision.kind == "degraded":
+                who.setdefault(f"{decision.name}: {cell(decision.value)}. {_sentence(cell(decision.reason))}", []).append(model.name)
+    return [f"- {text}" + (f" ({', '.join(models)})" if models else "") for text, models in who.items()]
+
+
 def _decisions(decisions: Sequence[Decision]) -> list[str]:
-    rows = [f"| {d.name} | {_cell(d.value)} | {d.kind} | {_cell(d.reason)} | {_cell(d.source)} |" for d in decisions]
+    rows = [f"| {d.name} | {cell(d.value)} | {d.kind} | {cell(d.reason)} | {cell(d.source)} |" for d in decisions]
     return ["| setting | value | | reason | source |", "| --- | --- | --- | --- | --- |", *rows]
 
 
@@ -107,10 +158,6 @@ def _resources(shown: StackPreview) -> list[str]:
 
 def _folded(title: str, lines: Sequence[str]) -> list[str]:
     return ["<details>", f"<summary>{title}</summary>", "", *lines, "", "</details>", ""]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _sentence(text: str) -> str:

@@ -31,7 +31,9 @@ def run(root: Path, stack: str, *, as_json: bool, manifests: Path | None, markdo
 
         written = write(shown, manifests)
     if as_json:
-        print_json({"plan": json.loads(shown.plan.to_json()), "preview": shown.preview.to_json(), **({"manifests": written} if written else {})})
+        print_json(
+            {"plan": json.loads(shown.plan.to_json()), "preview": shown.preview.to_json(), **({"manifests": written} if written else {})}
+        )
     elif markdown:
         from cli.markdown import stack_section
 
@@ -46,7 +48,9 @@ def _print(shown: StackPreview) -> None:
     out, plan = console(), shown.plan
     machine = plan.machine
     what = f"{machine.gpus} x {machine.gpu_name}" if machine.gpu_name else f"{machine.cpus} processors"
-    out.print(f"[bold]stack {shown.stack}[/]  {what}, {machine.platform}, {plan.cluster.driver}  [dim](embedded engine, not Pulumi; nothing is touched)[/]\n")
+    out.print(
+        f"[bold]stack {shown.stack}[/]  {what}, {machine.platform}, {plan.cluster.driver}  [dim](embedded engine, not Pulumi; nothing is touched)[/]\n"
+    )
     out.print(_tree(shown))
     out.print()
     for model in plan.models:
@@ -57,7 +61,7 @@ def _print(shown: StackPreview) -> None:
     out.print(f"[bold]{summary}[/]   plan {plan.digest}")
     for model in plan.models:
         out.print(f"  endpoint  {model.endpoint}   model {model.name}", markup=False)
-    out.print(f"next: pulumi preview -s {shown.stack}, where the Pulumi CLI is installed (eval \"$(./lab env)\" first)", style="dim")
+    out.print(f'next: pulumi preview -s {shown.stack}, where the Pulumi CLI is installed (eval "$(./lab env)" first)', style="dim")
 
 
 def _tree(shown: StackPreview) -> Tree:
@@ -94,7 +98,11 @@ def _print_memory(out: Console, name: str, memory: MemoryPlan) -> None:
     table = Table.grid(padding=(0, 1))
     begin = 0.0
     for label, size, style in parts:
-        table.add_row(f"  {label}", f"{size:5.2f}", Bar(memory.total_gib, begin, begin + size, width=60, color=style if style != "dim" else "bright_black"))
+        table.add_row(
+            f"  {label}",
+            f"{size:5.2f}",
+            Bar(memory.total_gib, begin, begin + size, width=60, color=style if style != "dim" else "bright_black"),
+        )
         begin += size
     out.print(table)
     out.print(f"  {memory.kv_tokens:,} tokens of KV cache; one full request needs {memory.kv_needed_gib:.2f} GiB\n")
@@ -106,7 +114,12 @@ def _print_decisions(out: Console, plan: Plan) -> None:
         table.add_column(column, overflow="fold", style="" if column != "reason" else "dim")
     for decision in plan.all_decisions():
         value = decision.value if len(decision.value) <= _LONGEST_VALUE else f"{decision.value[: _LONGEST_VALUE - 3]}..."
-        table.add_row(decision.name, value, f"[{_KIND_STYLE[decision.kind]}]{decision.kind}[/]", f"{decision.reason} [{decision.source}]".replace("[", r"\["))
+        table.add_row(
+            decision.name,
+            value,
+            f"[{_KIND_STYLE[decision.kind]}]{decision.kind}[/]",
+            f"{decision.reason} [{decision.source}]".replace("[", r"\["),
+        )
     out.print(table)
     out.print()
 

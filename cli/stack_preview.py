@@ -46,7 +46,9 @@ def preview_stack(root: Path, stack: str) -> StackPreview:
     result = engine.preview(program, engine.StackConfig(config.flat, config.secret_keys))
     if not result.ok:
         messages = "\n".join(d.message for d in result.diagnostics if d.severity == "error")
-        raise LabError(f"the program of stack {stack} failed in preview:\n{messages}", remedy="this is a defect of the lab; please report it")
+        raise LabError(
+            f"the program of stack {stack} failed in preview:\n{messages}", remedy="this is a defect of the lab; please report it"
+        )
     return StackPreview(stack, plan, result)
 
 

@@ -26,9 +26,13 @@ def environment(root: Path, name: str, locks: list[str]) -> Path:
         venv.create(folder, with_pip=False)
     arguments = [argument for lock in locks for argument in ("-r", str(root / lock))]
     uv = root / ".venv" / "bin" / "uv"
-    done = subprocess.run([uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", "--require-hashes", *arguments], check=False)
+    done = subprocess.run(
+        [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", "--require-hashes", *arguments], check=False
+    )
     if done.returncode:
-        raise LabError(f"the packages of {locks[0]} could not be installed", remedy="check the network, or set UV_DEFAULT_INDEX to your mirror")
+        raise LabError(
+            f"the packages of {locks[0]} could not be installed", remedy="check the network, or set UV_DEFAULT_INDEX to your mirror"
+        )
     shutil.copyfile(wanted, stamp)
     return folder
 
@@ -37,7 +41,7 @@ def run(root: Path, arguments: list[str]) -> None:
     """Runs ruff, mypy and pytest; with arguments only pytest, with those. Exits with the first failure's code."""
     tools = environment(root, "test", ["requirements/test.txt"]) / "bin"
     environment(root, "judges", ["requirements/judges.txt"])
-    steps = [[tools / "pytest", *arguments]]
+    steps: list[list[str | Path]] = [[tools / "pytest", *arguments]]
     if not arguments:
         steps = [[tools / "ruff", "check"], [tools / "ruff", "format", "--check"], [tools / "mypy"], *steps]
     surroundings = {**os.environ, "PYTHONPATH": str(root)}

@@ -24,7 +24,12 @@ def run(root: Path, stacks: list[str], *, as_json: bool) -> None:
             results[stack] = error
     broken = {stack: error for stack, error in results.items() if isinstance(error, LabError)}
     if as_json:
-        print_json({s: {"ok": False, "error": error_document(r)} if isinstance(r, LabError) else {"ok": True, "digest": r} for s, r in results.items()})
+        print_json(
+            {
+                s: {"ok": False, "error": error_document(r)} if isinstance(r, LabError) else {"ok": True, "digest": r}
+                for s, r in results.items()
+            }
+        )
     else:
         out = console()
         for stack, result in results.items():

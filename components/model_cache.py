@@ -16,7 +16,9 @@ class ModelCache(pulumi.ComponentResource):
     Does not: create or delete the folder or anything in it.
     """
 
-    def __init__(self, name: str, plan: ModelCachePlan, kubernetes: Kubernetes, *, node: str, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, plan: ModelCachePlan, kubernetes: Kubernetes, *, node: str, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(types.MODEL_CACHE, name, None, opts)
         storage_class = kubernetes.declare(f"{name}-class", model_cache.storage_class(), parent=self)
         volume = kubernetes.declare(f"{name}-volume", model_cache.persistent_volume(plan, node), parent=self, depends_on=[storage_class])

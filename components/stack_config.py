@@ -33,13 +33,14 @@ def read(declared_secrets: Iterable[str]) -> ProgramConfig:
     return ProgramConfig(values, frozenset(secret_keys), secrets)
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str) -> object:
     """Objects, lists, numbers and booleans arrive as JSON text; anything else is a string, and so is what JSON does not hold."""
     try:
-        return json.loads(text, parse_constant=_refuse)
+        parsed: object = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return text
+    return parsed
 
 
-def _refuse(constant: str) -> Any:
+def _refuse(constant: str) -> object:
     raise ValueError(f"{constant} is no JSON")

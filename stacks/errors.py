@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 _LONGEST_SHOWN = 60
 _MOST_PROBLEMS = 40
 
@@ -76,22 +75,26 @@ class CatalogError(LabError):
 class PlanError(LabError):
     """The wished settings cannot work on this machine; carries the arithmetic and the nearest settings that do.
 
-    `problems` is one entry a refusal. `alternatives` are stack-file edits that were planned and found to work.
+    `refusals` holds one sentence each. `alternatives` are edits of the stack file that were planned and found to work.
     """
 
     exit_code = 2
 
-    def __init__(self, refusals: Sequence[str], *, alternatives: Sequence[str] = ()) -> None:
+    def __init__(self, refusals: Sequence[str], *, stack: str, alternatives: Sequence[str] = ()) -> None:
         self.refusals = tuple(refusals)
         self.alternatives = tuple(alternatives)
-        text = "The plan does not fit this machine:\n\n" + "\n\n".join(f"  {r}" for r in self.refusals)
         options = "\n".join(f"       {n}. {a}" for n, a in enumerate(self.alternatives, 1))
-        super().__init__(text, remedy=f"settings that do fit (each one planned):\n{options}" if options else "")
+        super().__init__(
+            f"The plan of Pulumi.{stack}.yaml does not fit this machine:\n\n" + "\n\n".join(f"  {r}" for r in self.refusals),
+            remedy=f"settings that do fit (each one planned):\n{options}"
+            if options
+            else f"no single edit of Pulumi.{stack}.yaml helps; ask for less, or of a larger machine",
+        )
 
 
 class HostError(LabError):
     """A step on the machine itself failed or is not possible there."""
 
 
-class CheckFailed(LabError):
+class CheckFailed(LabError):  # noqa: N818  (what an observation found, not a malfunction)
     """An observation (a probe) found something broken; names the first broken hop."""

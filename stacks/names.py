@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 PART_OF = "local-ai-lab"
@@ -9,8 +10,9 @@ MODELS_NAMESPACE = "local-ai-models"
 NVIDIA_NAMESPACE = "nvidia-device-plugin"
 STORAGE_CLASS = "local-ai-models"
 MODEL_CACHE = "model-cache"
-API_KEY_SECRET = "endpoint-api-key"
+API_KEY_SECRET = "endpoint-api-key"  # noqa: S105  (the name of a Secret)
 MODELS_MOUNT = "/models"
+_LONGEST_STACK = 40  # a node's name may have 63 characters
 HTTP_PORT = 8000
 """vLLM's own default port of its OpenAI-compatible server."""
 
@@ -31,6 +33,14 @@ def kubeconfig(stack: str) -> str:
 def cluster_identifier(stack: str) -> str:
     """The provider's clusterIdentifier: equal as long as it is the same cluster to us, so that a new address replaces nothing."""
     return f"local-ai-lab-{stack}"
+
+
+def cluster_name(stack: str) -> str:
+    """The embedded cluster and its node: a DNS label whatever the stack is called, and different for different stacks."""
+    slug = re.sub(r"[^a-z0-9]+", "-", stack.lower()).strip("-")
+    if slug == stack and len(slug) <= _LONGEST_STACK:
+        return f"{PART_OF}-{slug}"
+    return f"{PART_OF}-{slug[:_LONGEST_STACK]}-{hashlib.sha256(stack.encode()).hexdigest()[:8]}"
 
 
 def common_labels(component: str) -> dict[str, str]:

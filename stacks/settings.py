@@ -28,7 +28,10 @@ SECRET_KEYS = {
 
 _SET_KEY, _SET_TOKEN = ("remove the line and type: pulumi config set --secret " + key for key in ("apiKey", "huggingFaceToken"))
 _RESERVED_ENVIRONMENT = {
-    "NVIDIA_VISIBLE_DEVICES": ("it takes every GPU behind the scheduler's back, and the device plugin sets it", "remove the line; machine.gpus says how many there are"),
+    "NVIDIA_VISIBLE_DEVICES": (
+        "it takes every GPU behind the scheduler's back, and the device plugin sets it",
+        "remove the line; machine.gpus says how many there are",
+    ),
     "VLLM_API_KEY": ("a key in a stack file is a key in git", _SET_KEY),
     "HF_TOKEN": ("a token in a stack file is a token in git", _SET_TOKEN),
     "HUGGING_FACE_HUB_TOKEN": ("a token in a stack file is a token in git", _SET_TOKEN),
@@ -37,9 +40,8 @@ _RESERVED_ENVIRONMENT = {
 }
 _LONGEST_ENVIRONMENT = 4096
 _DEFAULT_PORT = 30080
-_MOST_MODELS = 256
+_MOST_MODELS = len(names.ENDPOINT_PORTS)  # each needs a port of its own
 _SECRET_WORDS = re.compile(r"(TOKEN|PASSWORD|SECRET|API_?KEY|CREDENTIAL)", re.IGNORECASE)
-
 
 
 def _text(pattern: str, form: str, *, max_length: int | None = None) -> Any:
@@ -49,18 +51,25 @@ def _text(pattern: str, form: str, *, max_length: int | None = None) -> Any:
 
 
 DnsLabel = Annotated[
-    str, _text(r"^[a-z]([-a-z0-9]*[a-z0-9])?$", "name of lower-case letters, digits and hyphens that begins with a letter and ends with no hyphen", max_length=40)
+    str,
+    _text(
+        r"^[a-z]([-a-z0-9]*[a-z0-9])?$", "name of lower-case letters, digits and hyphens, a letter first and no hyphen last", max_length=40
+    ),
 ]
 """A lower-case DNS label of at most 40 characters, so that every Kubernetes name made from it stays under 63."""
 
 CatalogId = Annotated[str, _text(r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", "name from the catalogue", max_length=80)]
-HostPath = Annotated[str, _text(r"^(~|)/[A-Za-z0-9._/-]+$", "path that begins with / or ~/ and has letters, digits and . _ - only", max_length=200)]
+HostPath = Annotated[
+    str, _text(r"^(~|)/[A-Za-z0-9._/-]+$", "path that begins with / or ~/ and has letters, digits and . _ - only", max_length=200)
+]
 
 
 class Intent(BaseModel):
     """The base of everything in a stack file: camelCase names, frozen, strict types, unknown keys refused."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, strict=True, allow_inf_nan=False
+    )
 
 
 class NvidiaMachine(Intent):
@@ -74,9 +83,16 @@ class NvidiaMachine(Intent):
     nvidia_driver: Annotated[str, _text(r"^[0-9]{3}(\.[0-9]{1,3}){0,2}$", "version in quotes, as nvidia-smi prints it")] | None = Field(
         default=None, examples=["581.29"], description="The installed driver, as nvidia-smi prints it, such as 581.29."
     )
-    memory_gib: int = Field(alias="memoryGiB", ge=1, le=4096, examples=[16], description="RAM of the machine in GiB (Windows' own total under WSL2).")
+    memory_gib: int = Field(
+        alias="memoryGiB", ge=1, le=4096, examples=[16], description="RAM of the machine in GiB (Windows' own total under WSL2)."
+    )
     wsl_memory_gib: int | None = Field(
-        default=None, alias="wslMemoryGiB", ge=1, le=4096, examples=[8], description="RAM that .wslconfig gives WSL2, in GiB; WSL2's own default is half."
+        default=None,
+        alias="wslMemoryGiB",
+        ge=1,
+        le=4096,
+        examples=[8],
+        description="RAM that .wslconfig gives WSL2, in GiB; WSL2's own default is half.",
     )
     cpus: int = Field(ge=1, le=1024, examples=[8], description="Logical processors that Linux sees.")
     disk_free_gib: int | None = Field(
@@ -88,7 +104,8 @@ class NvidiaMachine(Intent):
         if self.wsl_memory_gib is not None and self.platform != "wsl2":
             raise Fault((".wslMemoryGiB", "says what .wslconfig gives WSL2, and platform is linux", "remove it, or write platform: wsl2"))
         if self.wsl_memory_gib is not None and self.wsl_memory_gib > self.memory_gib:
-            raise Fault((".wslMemoryGiB", f"{self.wsl_memory_gib} is more than the machine has: memoryGiB is {self.memory_gib}", "lower it to what .wslconfig says"))
+            message = f"{self.wsl_memory_gib} is more than the machine has: memoryGiB is {self.memory_gib}"
+            raise Fault((".wslMemoryGiB", message, "lower it to what .wslconfig says"))
         return self
 
 
@@ -108,21 +125,29 @@ class EmbeddedCluster(Intent):
     """Upstream Kubernetes that the lab builds and runs itself in a network namespace of its own."""
 
     driver: Literal["embedded"] = Field(description="Upstream Kubernetes from Go modules; Debian-like Linux with root or sudo.")
-    slot: int = Field(default=0, ge=0, le=63, description="Which private address block the cluster uses; clusters side by side need different ones.")
+    slot: int = Field(
+        default=0, ge=0, le=63, description="Which private address block the cluster uses; clusters side by side need different ones."
+    )
 
 
 class MinikubeCluster(Intent):
     """A minikube profile on the Docker driver."""
 
     driver: Literal["minikube"] = Field(description="minikube with its Docker driver.")
-    profile: DnsLabel = Field(default="local-ai-lab", description="The minikube profile; an existing one that we did not make is never touched.")
+    profile: DnsLabel = Field(
+        default="local-ai-lab", description="The minikube profile; an existing one that we did not make is never touched."
+    )
 
 
 class Pins(Intent):
     """Values that the owner insists on; the planner checks them instead of deriving them."""
 
-    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, examples=[0.85], description="vLLM's --gpu-memory-utilization, a fraction of the card.")
-    memory_limit_gib: int | None = Field(default=None, alias="memoryLimitGiB", ge=1, le=4096, examples=[8], description="The pod's memory limit in GiB.")
+    gpu_memory_utilization: float | None = Field(
+        default=None, gt=0, le=1, examples=[0.85], description="vLLM's --gpu-memory-utilization, a fraction of the card."
+    )
+    memory_limit_gib: int | None = Field(
+        default=None, alias="memoryLimitGiB", ge=1, le=4096, examples=[8], description="The pod's memory limit in GiB."
+    )
 
 
 class VllmModel(Intent):
@@ -130,14 +155,22 @@ class VllmModel(Intent):
 
     name: DnsLabel = Field(examples=["phi-3-mini"], description="The name of the deployment and the `model` that clients send.")
     engine: Literal["vllm"] = Field(default="vllm", description="The serving engine.")
-    model: CatalogId = Field(examples=["phi-3-mini-4k-instruct-awq"], description="The model, as the catalogue names it, such as phi-3-mini-4k-instruct-awq.")
+    model: CatalogId = Field(
+        examples=["phi-3-mini-4k-instruct-awq"], description="The model, as the catalogue names it, such as phi-3-mini-4k-instruct-awq."
+    )
     revision: Annotated[str, _text(r"^[0-9a-f]{40}$", "commit in quotes: 40 digits and letters a to f")] | None = Field(
         default=None, description="The commit of the model repository; default: the catalogue's."
     )
-    context_tokens: int = Field(ge=16, le=16_777_216, examples=[4096], description="The longest prompt plus answer that one request may have.")
-    concurrent_requests: int = Field(default=8, ge=1, le=4096, description="How many requests are worked on at once (vLLM's --max-num-seqs).")
+    context_tokens: int = Field(
+        ge=16, le=16_777_216, examples=[4096], description="The longest prompt plus answer that one request may have."
+    )
+    concurrent_requests: int = Field(
+        default=8, ge=1, le=4096, description="How many requests are worked on at once (vLLM's --max-num-seqs)."
+    )
     replicas: int = Field(default=1, ge=1, le=64, description="How many engines serve this model.")
-    port: int = Field(default=_DEFAULT_PORT, ge=30080, le=30095, description="The endpoint's port on the machine; each model needs its own.")
+    port: int = Field(
+        default=_DEFAULT_PORT, ge=30080, le=30095, description="The endpoint's port on the machine; each model needs its own."
+    )
     environment: dict[str, str] = Field(default_factory=dict, description="Extra environment of the engine; nothing secret.")
     pin: Pins = Field(default_factory=Pins, description="Values to be taken as they are; the plan still proves them.")
 
@@ -145,7 +178,8 @@ class VllmModel(Intent):
     @classmethod
     def _name_is_not_vllm(cls, value: str) -> str:
         if value == "vllm":
-            raise Fault(("", "a Service named vllm makes Kubernetes inject VLLM_PORT, which breaks vLLM", "write another name, such as name: phi-3-mini"))
+            message = "a Service named vllm makes Kubernetes inject VLLM_PORT, which breaks vLLM"
+            raise Fault(("", message, "write another name, such as name: phi-3-mini"))
         return value
 
     @field_validator("environment")
@@ -162,7 +196,10 @@ def _refused_environment(key: str, text: str) -> tuple[str, str] | None:
     if reason := _RESERVED_ENVIRONMENT.get(key):
         return f"cannot be set here: {reason[0]}", reason[1]
     if _SECRET_WORDS.search(key):
-        return "looks like a secret, and a stack file is no place for one", "remove the line; the secrets that can be set: pulumi config set --secret apiKey"
+        return (
+            "looks like a secret, and a stack file is no place for one",
+            "remove the line; the endpoint's own key: pulumi config set --secret apiKey",
+        )
     if len(text) > _LONGEST_ENVIRONMENT:
         return f"is {len(text):,} characters long, and at most {_LONGEST_ENVIRONMENT:,} are allowed", "shorten it"
     if not text.isprintable() and not text.replace("\n", "").replace("\t", "").isprintable():
@@ -181,8 +218,11 @@ class ModelCache(Intent):
         parts = value.split("/")
         if ".." in parts or "." in parts or "" in parts[1:]:
             raise Fault(("", f"{value} holds '..', '.' or an empty part", "write it out in full, such as path: ~/models"))
-        if re.match(r"^/(etc|usr|bin|sbin|lib|lib64|boot|proc|sys|dev|run|var/lib/rancher|var/lib/kubelet|var/lib/docker|mnt/[a-z])(/|$)", value):
-            raise Fault(("", f"{value} lies where the system, a cluster or Windows keeps its own files", "write another, such as path: ~/models"))
+        if re.match(
+            r"^/(etc|usr|bin|sbin|lib|lib64|boot|proc|sys|dev|run|var/lib/rancher|var/lib/kubelet|var/lib/docker|mnt/[a-z])(/|$)", value
+        ):
+            message = f"{value} lies where the system, a cluster or Windows keeps its own files"
+            raise Fault(("", message, "write another, such as path: ~/models"))
         return value
 
 
@@ -212,7 +252,9 @@ class Settings(Intent):
         return self
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, file: str = "the stack configuration", secret_keys: frozenset[str] = frozenset()) -> Settings:
+    def from_config(
+        cls, config: Mapping[str, Any], *, file: str = "the stack configuration", secret_keys: frozenset[str] = frozenset()
+    ) -> Settings:
         """Settings from the configuration map of one stack; keys have no project prefix.
 
         `secret_keys` are the keys that Pulumi decrypted. Raises SettingsError with every problem found.
@@ -229,7 +271,10 @@ class Settings(Intent):
             if any(detail["loc"] for detail in invalid.errors(include_url=False)):  # then nobody looked at the whole yet
                 more = _problems_of_the_whole(wished, file)
         except (RecursionError, ValueError):  # such as a number of ten thousand digits, which no file reader lets through
-            raise SettingsError([Problem(file, "config", "is nested too deeply, or holds a number without end", "see how other stack files are written")]) from None
+            problem = Problem(
+                file, "config", "is nested too deeply, or holds a number without end", "write it as the other stack files are written"
+            )
+            raise SettingsError([problem]) from None
         if error or misplaced or bare:
             raise SettingsError([*problems_from(error, cls, file=file, project=PROJECT, misplaced=misplaced, bare=bare), *more])
         return settings
@@ -246,8 +291,9 @@ def _collisions(models: Sequence[tuple[object, object]]) -> list[tuple[str, str,
             if value in first:
                 remedy = "give each model a name of its own"
                 if key == "port":
-                    taken.add(free := names.free_port(taken))
+                    free = names.free_port(taken)  # there is one: no more models than ports are allowed
                     remedy = f"write port: {free}"
+                    taken.add(free)
                 found.append((f".models[{index}].{key}", f"{shown(str(value))} is what models[{first[value]}] already has", remedy))
             first.setdefault(value, index)
     return found
@@ -255,10 +301,12 @@ def _collisions(models: Sequence[tuple[object, object]]) -> list[tuple[str, str,
 
 def _unsuited(kind: object, driver: object) -> list[tuple[str, str, str]]:
     if (kind, driver) == ("nvidia", "embedded"):
-        return [(".cluster.driver", "embedded runs no GPU workload, and machine.kind is nvidia", "write driver: minikube, or in machine kind: cpu")]
-    if (kind, driver) == ("cpu", "minikube"):
-        return [(".cluster.driver", "minikube is for machines with an NVIDIA GPU here, and machine.kind is cpu", "write driver: embedded, or in machine kind: nvidia")]
-    return []
+        message, other, instead = "embedded runs no GPU workload", "minikube", "cpu"
+    elif (kind, driver) == ("cpu", "minikube"):
+        message, other, instead = "minikube is for machines with an NVIDIA GPU here", "embedded", "nvidia"
+    else:
+        return []
+    return [(".cluster.driver", f"{message}, and machine.kind is {kind}", f"write driver: {other}, or in machine kind: {instead}")]
 
 
 def _problems_of_the_whole(wished: Mapping[str, Any], file: str) -> list[Problem]:
@@ -269,7 +317,11 @@ def _problems_of_the_whole(wished: Mapping[str, Any], file: str) -> list[Problem
         return found if isinstance(found, str | int) and not isinstance(found, bool) else None
 
     models = wished.get("models")
-    pairs = [(part(m, "name"), part(m, "port", _DEFAULT_PORT)) for m in models] if isinstance(models, list) and len(models) <= _MOST_MODELS else []
+    pairs = (
+        [(part(m, "name"), part(m, "port", _DEFAULT_PORT)) for m in models]
+        if isinstance(models, list) and len(models) <= _MOST_MODELS
+        else []
+    )
     seen = [(name if name else object(), port if port else object()) for name, port in pairs]
     found = _collisions(seen) + _unsuited(part(wished.get("machine"), "kind"), part(wished.get("cluster"), "driver"))
     return [Problem(file, f"{PROJECT}:{path.lstrip('.')}", message, remedy) for path, message, remedy in found]

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from stacks.errors import Problem, shown
 
+UNDECLARED = "holds `secure:`, but nothing secret is declared there"
 _ENVIRONMENT = "environment"  # its values are never shown: people put secrets there
 _NO_MAP = ("dict_type", "model_type", "model_attributes_type")
 _IS_NOT = {
@@ -28,10 +29,21 @@ _IS_NOT = {
     "tuple_type": "a list",
     "list_type": "a list",
 }
-_TEXT_FORM = "a text in quotes"
 
 
-class Fault(ValueError):
+_COMPLAINTS = {  # filled from what pydantic says of the error
+    "greater_than_equal": "is too small: the least is {ge}",
+    "greater_than": "is too small: it must be above {gt}",
+    "less_than_equal": "is too large: the most is {le}",
+    "string_too_long": "is too long: at most {max_length} characters are allowed",
+    "string_pattern_mismatch": "does not have the right form",
+    "too_long": "has {actual_length} entries, and at most {max_length} are allowed",
+}
+_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "this text", list: "a list", dict: "a map"}
+_LONGEST_TOLD = 200
+
+
+class Fault(ValueError):  # noqa: N818  (a finding; SettingsError is the error)
     """What a validator found, one or several: (path below the validator's own place, message, remedy)."""
 
     def __init__(self, *found: tuple[str, str, str]) -> None:
@@ -67,11 +79,13 @@ def problems_from(
         if schema and not _echo(detail, details) and (not detail["loc"] or detail["loc"][0] not in misplaced):
             problems += [Problem(file, _full(path, project), *words) for path, words in _found(detail, schema)]
     problems += [
-        Problem(file, _full(shown(key), project), "holds `secure:`, but nothing secret is declared there", f"write it in clear, or type: pulumi config rm {shown(key)}")
+        Problem(file, _full(shown(key), project), UNDECLARED, f"write it in clear, or type: pulumi config rm {shown(key)}")
         for key in misplaced
     ]
     problems += [
-        Problem(file, _full(key, project), "is a secret in clear text", f"take it out of the file and type: pulumi config set --secret {key}")
+        Problem(
+            file, _full(key, project), "is a secret in clear text", f"take it out of the file and type: pulumi config set --secret {key}"
+        )
         for key in bare
     ]
     return problems
@@ -98,7 +112,7 @@ class _Schema:
         """The schema behind references and behind «or null»; keys beside a reference win."""
         while "$ref" in schema or "anyOf" in schema:
             beside = {k: v for k, v in schema.items() if k not in ("$ref", "anyOf")}
-            inner = self._definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else next(s for s in schema["anyOf"] if s.get("type") != "null")
+            inner = self._definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else _first_kind(schema["anyOf"])
             schema = {**inner, **beside}
         return schema
 
@@ -124,6 +138,10 @@ class _Schema:
         return here
 
 
+def _first_kind(members: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next(member for member in members if member.get("type") != "null")
+
+
 def _found(detail: ErrorDetails, schema: _Schema) -> list[tuple[str, tuple[str, str]]]:
     place = schema.place(detail["loc"])
     context = detail.get("ctx") or {}
@@ -142,19 +160,19 @@ def _words(detail: ErrorDetails, place: _Place, schema: _Schema) -> tuple[str, s
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
         return _unknown(place)
-    if kind == "missing":
-        return "is missing", f"add {_example(place, schema)}"
     if kind == "json_invalid":
         if "recursion" in detail["msg"]:
             return "is nested too deeply", "remove brackets or indentation; settings have six levels"
         return "holds text that is not valid Unicode", "type the text again; half of a character pair is missing"
-    remedy = f"write {_example(place, schema)}"
+    example = _example(place, schema)
+    if kind == "missing":
+        return "is missing", f"add {example}"
     if value is None or value == "":
-        return "is empty", f"remove the line, or {remedy}" if place.optional else remedy
+        return "is empty", f"remove the line, or write {example}" if place.optional else f"write {example}"
     if kind == "too_short":
-        return "is an empty list", remedy
+        return "is an empty list", f"write {example}"
     told = _kind(value) if _ENVIRONMENT in detail["loc"] else _told(value)
-    return f"{told} {_complaint(kind, detail.get('ctx') or {}, value)}", remedy
+    return f"{told} {_complaint(kind, detail.get('ctx') or {})}", f"write {example}"
 
 
 def _unknown(place: _Place) -> tuple[str, str]:
@@ -165,63 +183,55 @@ def _unknown(place: _Place) -> tuple[str, str]:
     return f"no such setting: {shown(place.key)}", f"remove it; known here: {', '.join(known)}" if known else "remove it"
 
 
-def _complaint(kind: str, context: Mapping[str, Any], value: Any) -> str:
+def _complaint(kind: str, context: Mapping[str, Any]) -> str:
     if kind in _IS_NOT:
         return f"is not {_IS_NOT[kind]}"
-    match kind:
-        case "greater_than_equal":
-            return f"is too small: the least is {context['ge']}"
-        case "less_than_equal":
-            return f"is too large: the most is {_number(context['le'])}"
-        case "greater_than":
-            return f"is too small: it must be above {_number(context['gt'])}"
-        case "string_too_long":
-            return f"is too long: {len(value):,} characters, and at most {context['max_length']} are allowed"
-        case "too_long":
-            return f"has {context['actual_length']:,} entries, and at most {context['max_length']} are allowed"
-        case "string_pattern_mismatch":
-            return "does not have the right form"
-        case _:
-            return "is not known here"
+    words = _COMPLAINTS.get(kind, "is not known here")
+    return words.format(**{key: _number(value) if isinstance(value, int | float) else value for key, value in context.items()})
 
 
 def _example(place: _Place, schema: _Schema) -> str:
     """What one could write at a place: an example, and in words what else is allowed."""
     here = place.schema
     key = "" if place.key.startswith("[") else f"{place.key}: "
+    tag, members = schema.tags(here)
     words = here.get("enum") or ([here["const"]] if "const" in here else [])
+    if here.get("type") == "boolean":
+        words = ["true", "false"]
     if words:
         return " or ".join(f"{key}{word}" for word in words)
-    tag, members = schema.tags(here)
     if members:
         return f"{key}and below it, indented, {' or '.join(f'{tag}: {member}' for member in members)}"
-    match here.get("type"):
-        case "boolean":
-            return f"{key}true or {key}false"
-        case "object" if "properties" in here:
-            return f"{key.strip() or '-'} and below it, indented, its settings: {', '.join(here['properties'])}"
-        case "object":
-            return f'{key.strip()} and below it, indented, NAME: "text"'
-        case "array":
-            inner = schema.resolve(here.get("items", {}))
-            needed = [f"{name}: ..." for name in inner.get("required", ())]
-            return f"{key.strip()} and below it one entry for each, which begins with a hyphen: - {', '.join(needed)}"
+    if here.get("type") == "object":
+        inner = f"its settings: {', '.join(here['properties'])}" if "properties" in here else 'NAME: "text"'
+        return f"{key.strip() or '-'} and below it, indented, {inner}"
+    if here.get("type") == "array":
+        needed = ", ".join(f"{name}: ..." for name in schema.resolve(here.get("items", {})).get("required", ()))
+        return f"{key.strip()} and below it one entry for each, which begins with a hyphen: - {needed}"
+    return _scalar_example(key, here)
+
+
+def _scalar_example(key: str, here: Mapping[str, Any]) -> str:
     form = _form(here)
     sample = next((e for e in [*here.get("examples", ()), here.get("default")] if e is not None), None)
+    if sample is None:
+        return f"{key}and {form}"
     if isinstance(sample, str) and not sample.strip("0123456789."):
         sample = f'"{sample}"'  # else YAML would read a number
-    return f"{key}{sample}, or another {form.partition(' ')[2]}" if sample is not None else f"{key}and {form}"
+    return f"{key}{sample}, or another {form.partition(' ')[2]}"
 
 
 def _form(schema: Mapping[str, Any]) -> str:
     if said := schema.get("patternErrorMessage"):
         return f"a {said}"
     if schema.get("type") not in ("integer", "number"):
-        return _TEXT_FORM
-    what = "a whole number" if schema["type"] == "integer" else "a number"
-    low = f"from {schema['minimum']}" if "minimum" in schema else f"above {_number(schema['exclusiveMinimum'])}" if "exclusiveMinimum" in schema else ""
-    joint = "to" if "minimum" in schema else "and at most"
-    return " ".join(part for part in (what, low, f"{joint} {_number(schema['maximum'])}" if "maximum" in schema else "") if part)
+        return "a text in quotes"
+    parts = ["a whole number" if schema["type"] == "integer" else "a number"]
+    if "minimum" in schema:
+        parts.append(f"from {schema['minimum']} to")
+    elif "exclusiveMinimum" in schema:
+        parts.append(f"above {_number(schema['exclusiveMinimum'])} and at most")
+    return " ".join([*parts, _number(schema["maximum"])])
 
 
 def _number(value: float) -> str:
@@ -229,14 +239,13 @@ def _number(value: float) -> str:
 
 
 def _told(value: object) -> str:
-    """A value as one would write it in the file; lists and maps by their kind."""
+    """A value as one would write it in the file; long ones, lists and maps by their kind."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str):
-        return repr(value) if len(value) <= 40 else f"a text of {len(value):,} characters" if len(value) > 200 else shown(repr(value))
-    return shown(str(value)) if isinstance(value, int | float) else _kind(value)
+    if isinstance(value, str) and len(value) > _LONGEST_TOLD:
+        return f"a text of {len(value):,} characters"
+    return shown(repr(value)) if isinstance(value, str | int | float) else _kind(value)
 
 
 def _kind(value: object) -> str:
-    kinds = {bool: "a true or false", int: "a number", float: "a number", str: "this text", list: "a list", dict: "a map", type(None): "nothing"}
-    return kinds.get(type(value), "this")
+    return _KINDS.get(type(value), "this")

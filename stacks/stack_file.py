@@ -15,8 +15,9 @@ from typing import Any
 from stacks import stack_yaml
 from stacks.errors import LabError, Problem, SettingsError, shown
 from stacks.settings import PROJECT, SECRET_KEYS, Settings
+from stacks.settings_problems import UNDECLARED
 
-SECRET_PLACEHOLDER = "[secret]"
+SECRET_PLACEHOLDER = "[secret]"  # noqa: S105  (stands for one)
 _STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _STACK_FILE = re.compile(rf"Pulumi\.({_STACK_NAME.pattern})\.yaml")
 _LARGEST = 2**20  # bytes; a file with 256 models has about 50 kB
@@ -53,7 +54,8 @@ def stack_path(root: Path, stack: str) -> Path:
     if not _STACK_NAME.fullmatch(stack) or not path.is_file():
         known = stack_names(root)
         name = shown(f"Pulumi.{stack}.yaml")
-        error = LabError(f"there is no stack file {name}", remedy=f"use one of: {', '.join(known)}" if known else f"write {name}; see README.md")
+        remedy = f"use one of: {', '.join(known)}" if known else f"write {name}; see README.md"
+        error = LabError(f"there is no stack file {name}", remedy=remedy)
         error.exit_code = 2
         raise error
     return path
@@ -69,7 +71,7 @@ def read_stack(root: Path, stack: str) -> StackConfig:
     found = _Found(path.name)
     for key in document:
         if key not in _TOP_LEVEL:
-            found.problem(shown(key), "no such top-level key", "remove it, or indent it below `config:`; a stack file holds `config:` and what Pulumi itself writes")
+            found.problem(shown(key), "no such top-level key", "remove it, or indent it below `config:`")
     for raw, value in config.items():
         found.take(raw, value)
     if found.problems:
@@ -90,13 +92,13 @@ class _Found:
     def problem(self, path: str, message: str, remedy: str) -> None:
         self.problems.append(Problem(self.file, path, message, remedy))
 
-    def take(self, raw: str, value: Any) -> None:
+    def take(self, raw: str, value: object) -> None:
         """One entry of the map, under the key that Pulumi makes of `raw`: `machine` is `local-ai-lab:machine`."""
         key = re.sub(r"^([^:]*):config:([^:]*)$", r"\1:\2", raw) if ":" in raw else f"{_PREFIX}{raw}"
         if key in self.flat:
             self.problem(shown(key), f"stands twice: {shown(raw)} is the same key", "keep one of the two")
             return
-        if not key.startswith(_PREFIX) and not key.startswith(_FOREIGN) or key.count(":") != 1:
+        if not key.startswith((_PREFIX, *_FOREIGN)) or key.count(":") != 1:
             self.problem(shown(key), "belongs to no part of this project", f"write {_PREFIX}..., or remove it")
         places = list(_secure_places(value))
         self._check_secrets(key, places)
@@ -105,18 +107,17 @@ class _Found:
             value = _without_secrets(value)
         if key.startswith(_PREFIX):
             self.own[key.removeprefix(_PREFIX)] = value
-        # Pulumi hands on an empty value as an empty text.
-        empty = value is None
-        self.flat[key] = "" if empty else value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        self.flat[key] = _text(value)
 
     def _check_secrets(self, key: str, places: list[str]) -> None:
-        declared = key.removeprefix(_PREFIX) in SECRET_KEYS
+        name = key.removeprefix(_PREFIX)
         for place in places:
-            if not declared:
-                top = key.removeprefix(_PREFIX)
-                self.problem(f"{shown(key)}{place}", "holds `secure:`, but nothing secret is declared there", f"write it in clear, or type: pulumi config rm {shown(top)}")
+            path = f"{shown(key)}{place}"
+            if name not in SECRET_KEYS:
+                self.problem(path, UNDECLARED, f"write it in clear, or type: pulumi config rm {shown(name)}")
             elif place:
-                self.problem(f"{shown(key)}{place}", "holds a secret inside a list or map, and this one is a single text", f"type: pulumi config set --secret {key.removeprefix(_PREFIX)}")
+                message = "holds a secret inside a list or map, and this one is a single text"
+                self.problem(path, message, f"type: pulumi config set --secret {name}")
 
     def settings_problems(self) -> list[Problem]:
         """What Settings would say too, so that nobody corrects a file in rounds; places already spoken of are left out."""
@@ -135,12 +136,13 @@ def _read_map(path: Path) -> dict[str, Any]:
 
     try:
         if (size := path.stat().st_size) > _LARGEST:
-            raise refuse(f"is {size:,} bytes large, and a stack file has at most {_LARGEST:,}", "keep only the settings of one machine in it")
+            raise refuse(f"is {size:,} bytes large, and at most {_LARGEST:,} are read", "keep only the settings of one machine in it")
         text = path.read_text(encoding="utf-8-sig")  # Pulumi, too, skips a byte order mark
     except OSError as error:
         raise refuse(f"cannot be read: {error.strerror}", f"type: ls -l {path.name}") from None
     except UnicodeDecodeError as error:
-        raise refuse(f"is not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}", f"save it as UTF-8; to see what it is, type: file {path.name}") from None
+        byte = f"byte {error.start} is 0x{error.object[error.start]:02x}"
+        raise refuse(f"is not UTF-8 text: {byte}", f"save it as UTF-8; to see what it is, type: file {path.name}") from None
     document, faults = stack_yaml.load(text)
     if faults:
         raise SettingsError(
@@ -151,6 +153,13 @@ def _read_map(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise refuse("holds no map", _EXAMPLE, line=1)
     return document
+
+
+def _text(value: object) -> str:
+    """A value as Pulumi hands it on: a text as it is, nothing as an empty text, all else as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _is_secure(value: object) -> bool:
@@ -168,7 +177,7 @@ def _secure_places(value: object, path: str = "") -> Iterator[str]:
             yield from _secure_places(inner, f"{path}[{index}]")
 
 
-def _without_secrets(value: Any) -> Any:
+def _without_secrets(value: object) -> object:
     if _is_secure(value):
         return SECRET_PLACEHOLDER
     if isinstance(value, dict):

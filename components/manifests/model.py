@@ -146,7 +146,12 @@ def _container(model: ModelPlan, *, api_key: bool) -> dict[str, Any]:
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "startupProbe": {**health, "periodSeconds": life.startup_period_seconds, "failureThreshold": life.startup_failures, "timeoutSeconds": 5},
+        "startupProbe": {
+            **health,
+            "periodSeconds": life.startup_period_seconds,
+            "failureThreshold": life.startup_failures,
+            "timeoutSeconds": 5,
+        },
         "readinessProbe": {**health, "periodSeconds": 5, "failureThreshold": 3, "timeoutSeconds": 5},
         "livenessProbe": {**health, "periodSeconds": 15, "failureThreshold": 8, "timeoutSeconds": 5},
         "lifecycle": {"preStop": {"exec": {"command": ["/bin/sleep", str(life.pre_stop_seconds)]}}},
@@ -162,6 +167,11 @@ def _resources(model: ModelPlan) -> dict[str, Any]:
     plan = model.resources
     gpus = {"nvidia.com/gpu": str(plan.gpus)} if plan.gpus else {}
     return {
-        "requests": {"cpu": plan.cpu_request, "memory": f"{plan.memory_request_mib}Mi", "ephemeral-storage": f"{plan.scratch_mib // 2}Mi", **gpus},
+        "requests": {
+            "cpu": plan.cpu_request,
+            "memory": f"{plan.memory_request_mib}Mi",
+            "ephemeral-storage": f"{plan.scratch_mib // 2}Mi",
+            **gpus,
+        },
         "limits": {"cpu": plan.cpu_limit, "memory": f"{plan.memory_limit_mib}Mi", "ephemeral-storage": f"{plan.scratch_mib * 2}Mi", **gpus},
     }

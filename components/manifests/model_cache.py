@@ -33,7 +33,12 @@ def persistent_volume(cache: ModelCachePlan, node: str) -> dict[str, Any]:
             "accessModes": ["ReadOnlyMany"],
             "persistentVolumeReclaimPolicy": "Retain",
             "storageClassName": names.STORAGE_CLASS,
-            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": names.MODELS_NAMESPACE, "name": names.MODEL_CACHE},
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": names.MODELS_NAMESPACE,
+                "name": names.MODEL_CACHE,
+            },
             "local": {"path": cache.node_path},
             "nodeAffinity": {
                 "required": {

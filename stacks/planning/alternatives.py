@@ -36,7 +36,7 @@ def _edits(settings: Settings, works: Works) -> Iterator[tuple[str, Settings]]:
                 yield f"machine.wslMemoryGiB: {memory} (and memory={memory}GB in .wslconfig)", changed
                 break
     if len(settings.models) > 1:
-        for index, model in enumerate(settings.models):
+        for index, model in reversed(list(enumerate(settings.models))):  # what was added last is what a reviewer would drop
             rest = tuple(m for n, m in enumerate(settings.models) if n != index)
             yield f"without {model.name}", settings.model_copy(update={"models": rest})
 

@@ -31,7 +31,9 @@ def _check_gpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> No
     if not isinstance(machine, NvidiaMachine):
         return
     if wanted > machine.gpus:
-        shared = sum(m.replicas * (m.memory.weights_gib + m.memory.activation_gib + m.memory.non_torch_gib + m.memory.kv_needed_gib) for m in models)
+        shared = sum(
+            m.replicas * (m.memory.weights_gib + m.memory.activation_gib + m.memory.non_torch_gib + m.memory.kv_needed_gib) for m in models
+        )
         total, desktop, context = models[0].memory.total_gib, models[0].memory.desktop_gib, models[0].memory.context_gib
         free = machine.gpus * (total - desktop) - wanted * context
         verdict = "would not fit either" if shared > free else "would fit, but sharing a card is not offered yet"
@@ -50,14 +52,18 @@ def _check_memory(models: Sequence[ModelPlan], inputs: Inputs, linux_memory: flo
             f"RAM: {_engines(models)} may take {gib(limits)} while loading, and the node has {gib(pods)} for pods (Linux has {gib(linux_memory)}); "
             "Kubernetes would kill one: OOMKilled."
         )
-    notes.decide("hostMemory", f"{gib(limits)} of {gib(pods)}", "derived", "sum of memory limits", f"{_engines(models)}, all loading at once")
+    notes.decide(
+        "hostMemory", f"{gib(limits)} of {gib(pods)}", "derived", "sum of memory limits", f"{_engines(models)}, all loading at once"
+    )
 
 
 def _check_cpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> None:
     wanted = sum(m.replicas * int(m.resources.cpu_request) for m in models)
     have = inputs.settings.machine.cpus
     if wanted >= have:  # the cluster's own pods and daemons need the last one
-        notes.refuse(f"CPU: {_engines(models)} request {wanted} processors and the cluster the last one, and the machine has {have}; a pod would stay Pending.")
+        notes.refuse(
+            f"CPU: {_engines(models)} request {wanted} processors and the cluster the last one, and the machine has {have}; a pod would stay Pending."
+        )
 
 
 def _check_disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> None:
@@ -72,7 +78,13 @@ def _check_disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> No
     weights = sum({m.weights.directory: m.weights.download_gib for m in models}.values()) * _PULL_AND_CACHE
     need = image + weights
     if free is None:
-        notes.decide("disk", gib(need), "derived", "catalogue: images", f"{what} and weights; the stack file states no machine.diskFreeGiB, so it is not checked")
+        notes.decide(
+            "disk",
+            gib(need),
+            "derived",
+            "catalogue: images",
+            f"{what} and weights; the stack file states no machine.diskFreeGiB, so it is not checked",
+        )
         return
     usable = free * (1 - _EVICTION_SHARE)
     if need > usable:

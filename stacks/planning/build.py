@@ -26,7 +26,9 @@ def build_plan(settings: Settings, *, stack: str, secrets: frozenset[str] = froz
     _check_names(inputs)
     plan, refusals = _decide(inputs)
     if refusals or plan is None:
-        raise PlanError(refusals, alternatives=alternatives(settings, lambda s: not _decide(Inputs(stack, s, inputs.catalog, secrets))[1]))
+        raise PlanError(
+            refusals, stack=stack, alternatives=alternatives(settings, lambda s: not _decide(Inputs(stack, s, inputs.catalog, secrets))[1])
+        )
     return plan
 
 
@@ -35,13 +37,18 @@ def _check_names(inputs: Inputs) -> None:
     errors = []
     machine = inputs.settings.machine
     lookups = [(inputs.catalog.gpu, machine.gpu, "machine.gpu")] if isinstance(machine, NvidiaMachine) else []
-    for find, name, path in [*lookups, *((inputs.catalog.model, m.model, f"models[{n}].model") for n, m in enumerate(inputs.settings.models))]:
+    for find, name, path in [
+        *lookups,
+        *((inputs.catalog.model, m.model, f"models[{n}].model") for n, m in enumerate(inputs.settings.models)),
+    ]:
         try:
             find(name)
         except CatalogError as error:
             errors.append((path, error))
     if errors:
-        raise CatalogError("\n".join(f"{path}: {e.message}" for path, e in errors), remedy="\n     ".join(f"{path}: {e.remedy}" for path, e in errors))
+        raise CatalogError(
+            "\n".join(f"{path}: {e.message}" for path, e in errors), remedy="\n     ".join(f"{path}: {e.remedy}" for path, e in errors)
+        )
 
 
 def _decide(inputs: Inputs) -> tuple[Plan | None, list[str]]:
@@ -58,7 +65,11 @@ def _decide(inputs: Inputs) -> tuple[Plan | None, list[str]]:
     auth = "apiKey" if "apiKey" in inputs.secrets else "none"
     if auth == "none":
         notes.decide(
-            "endpoint.auth", "none", "degraded", "stack file", f"no apiKey is set, so the endpoint listens on {cluster.address} only; pulumi config set --secret apiKey"
+            "endpoint.auth",
+            "none",
+            "degraded",
+            "stack file",
+            f"no apiKey is set, so the endpoint listens on {cluster.address} only; pulumi config set --secret apiKey",
         )
     else:
         notes.decide("endpoint.auth", "bearer key", "stated", "stack file", "the secret apiKey; clients send Authorization: Bearer")
@@ -100,7 +111,9 @@ def _nvidia(inputs: Inputs) -> NvidiaPlan | None:
     if not isinstance(inputs.settings.machine, NvidiaMachine):
         return None
     image = inputs.catalog.images["nvidia-device-plugin"]
-    return NvidiaPlan(plugin_image=image.reference, plugin_pull_policy=image.pull_policy, gpus=inputs.settings.machine.gpus, runtime="docker")
+    return NvidiaPlan(
+        plugin_image=image.reference, plugin_pull_policy=image.pull_policy, gpus=inputs.settings.machine.gpus, runtime="docker"
+    )
 
 
 def _model_cache(inputs: Inputs) -> ModelCachePlan:

@@ -84,13 +84,21 @@ def _minikube_start(profile: str, inputs: Inputs, catalog: Catalog, *, memory_mi
 def _embedded(cluster: EmbeddedCluster, inputs: Inputs, notes: Notes) -> EmbeddedPlan:
     catalog = inputs.catalog
     kubernetes, containerd, etcd = (catalog.fact(f"embedded.{part}") for part in ("kubernetes", "containerd", "etcd"))
-    notes.decide("cluster.kubernetes", kubernetes.value, "default", kubernetes.source, f"with containerd {containerd.value} and etcd {etcd.value}")
-    notes.decide("cluster.networkPolicy", "stored, not enforced", "degraded", "the bridge CNI plugin", "no enforcing CNI is to be had from package registries")
+    notes.decide(
+        "cluster.kubernetes", kubernetes.value, "default", kubernetes.source, f"with containerd {containerd.value} and etcd {etcd.value}"
+    )
+    notes.decide(
+        "cluster.networkPolicy",
+        "stored, not enforced",
+        "degraded",
+        "the bridge CNI plugin",
+        "no enforcing CNI is to be had from package registries",
+    )
     return EmbeddedPlan(
-        name=f"{names.PART_OF}-{inputs.stack}",
+        name=names.cluster_name(inputs.stack),
         kubeconfig=names.kubeconfig(inputs.stack),
         identifier=names.cluster_identifier(inputs.stack),
-        node=f"{names.PART_OF}-{inputs.stack}",
+        node=names.cluster_name(inputs.stack),
         kubernetes=str(kubernetes.value),
         containerd=str(containerd.value),
         etcd=str(etcd.value),

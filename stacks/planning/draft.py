@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import floor
 from typing import Literal
 
 from stacks.catalog import Catalog
+from stacks.planning.memory import KvShape
 from stacks.planning.plan import Decision
 from stacks.settings import CpuMachine, NvidiaMachine, Settings
 
@@ -38,6 +40,22 @@ class Inputs:
     secrets: frozenset[str]
 
 
+@dataclass(frozen=True)
+class EngineChoice:
+    """What an engine is told besides the owner's wishes. `utilization` is None on a CPU, where vLLM has no such budget."""
+
+    dtype: str
+    max_num_batched_tokens: int
+    utilization: float | None
+    enforce_eager: bool
+
+
+def kv_pool(shape: KvShape, kv_gib: float, tokens: int) -> tuple[int, float]:
+    """KV tokens as vLLM >= 0.20 prints them, and how many requests of `tokens` tokens they are, in hundredths."""
+    concurrency = shape.concurrency(max(kv_gib, 0.0), tokens)
+    return int(concurrency * tokens), floor(concurrency * 100) / 100
+
+
 def gib(value: float) -> str:
     """A size for people: two decimals, as vLLM prints it."""
     return f"{value:.2f} GiB"
@@ -47,11 +65,23 @@ def linux_memory_gib(machine: NvidiaMachine | CpuMachine, catalog: Catalog, note
     """RAM that Linux has, in GiB: all of it on the metal, what .wslconfig gives under WSL2."""
     if isinstance(machine, NvidiaMachine) and machine.platform == "wsl2":
         if machine.wsl_memory_gib is not None:
-            notes.decide("machine.linuxMemory", gib(machine.wsl_memory_gib), "stated", "stack file", "machine.wslMemoryGiB, what .wslconfig gives WSL2")
+            notes.decide(
+                "machine.linuxMemory",
+                gib(machine.wsl_memory_gib),
+                "stated",
+                "stack file",
+                "machine.wslMemoryGiB, what .wslconfig gives WSL2",
+            )
             return float(machine.wsl_memory_gib)
         share = catalog.fact("platforms.wsl2.memoryShare")
         value = machine.memory_gib * float(share.value)
-        notes.decide("machine.linuxMemory", gib(value), "derived", share.source, f"{share.value:g} of {machine.memory_gib} GiB; .wslconfig can give more")
+        notes.decide(
+            "machine.linuxMemory",
+            gib(value),
+            "derived",
+            share.source,
+            f"{share.value:g} of {machine.memory_gib} GiB; .wslconfig can give more",
+        )
         return value
     notes.decide("machine.linuxMemory", gib(machine.memory_gib), "stated", "stack file", "machine.memoryGiB")
     return float(machine.memory_gib)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-PLAN_FORMAT = 1
+PLAN_FORMAT: Final = 1
 _NOT_IN_DIGEST = frozenset({"decisions", "hostChanges", "memory"})
 
 

@@ -187,4 +187,6 @@ def _containers(inputs: Any) -> list[dict[str, Any]]:
 
 
 def test_every_stack_file_of_the_repository_is_looked_at() -> None:
-    assert {f"Pulumi.{s}.yaml" for s in STACKS} == {p.name for p in ROOT.glob("Pulumi.*.yaml")} >= {"Pulumi.dev.yaml", "Pulumi.rtx2060.yaml"}
+    assert (
+        {f"Pulumi.{s}.yaml" for s in STACKS} == {p.name for p in ROOT.glob("Pulumi.*.yaml")} >= {"Pulumi.dev.yaml", "Pulumi.rtx2060.yaml"}
+    )

@@ -81,7 +81,20 @@ def test_a_component_module_stays_small(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "probes").glob("*.py")), ids=lambda p: p.name)
 def test_a_probe_never_writes(path: Path) -> None:
-    writers = {"write_text", "write_bytes", "unlink", "mkdir", "rmdir", "rename", "replace", "rmtree", "remove", "touch", "chmod", "symlink_to"}
+    writers = {
+        "write_text",
+        "write_bytes",
+        "unlink",
+        "mkdir",
+        "rmdir",
+        "rename",
+        "replace",
+        "rmtree",
+        "remove",
+        "touch",
+        "chmod",
+        "symlink_to",
+    }
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Attribute):
             assert node.attr not in writers, f"{path}:{node.lineno} {node.attr}"

@@ -243,5 +243,12 @@ def test_giving_hardening_up_is_a_recorded_decision() -> None:
 def test_the_cluster_command_says_every_flag_that_only_acts_at_creation() -> None:
     cluster = plan("rtx2060").cluster
     assert cluster.driver == "minikube"
-    for flag in ("--driver=docker", "--container-runtime=docker", "--gpus=all", "--ports=127.0.0.1:30080-30095:30080-30095", "--memory=10240", "--cni=calico"):
+    for flag in (
+        "--driver=docker",
+        "--container-runtime=docker",
+        "--gpus=all",
+        "--ports=127.0.0.1:30080-30095:30080-30095",
+        "--memory=10240",
+        "--cni=calico",
+    ):
         assert flag in cluster.start

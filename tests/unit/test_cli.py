@@ -1,0 +1,167 @@
+"""The command line as a user meets it: through its door, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from cli.env import prepare
+from cli.schema import document
+from stacks.errors import LabError
+from stacks.planning.plan import Plan
+from tests.support.stacks import ROOT, STACKS
+
+LAB = ROOT / "lab"
+
+
+def _lab(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [LAB, *arguments], capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **(env or {})}, cwd=cwd
+    )
+
+
+def test_help_answers_at_once() -> None:
+    _lab("--help")
+    begin = time.perf_counter()
+    done = _lab("--help")
+    assert time.perf_counter() - begin < 0.6
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: lab ") or "Usage: lab [OPTIONS] COMMAND" in done.stdout
+    for command in ("preview", "validate", "schema", "review", "env", "test"):
+        assert command in done.stdout
+
+
+def test_a_preview_works_from_any_folder_with_no_tools_at_all(tmp_path: Path) -> None:
+    bare = {"PATH": "/usr/bin:/bin", "KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)}
+    done = _lab("preview", "dev", env=bare, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "23 to create" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preview_as_json_carries_the_plan_and_the_steps() -> None:
+    shown = json.loads(_lab("preview", "rtx2060", "--json").stdout)
+    plan = Plan.from_json(json.dumps(shown["plan"]))
+    assert plan.stack == "rtx2060"
+    assert shown["preview"]["changeSummary"] == {"create": 29}
+
+
+def test_a_preview_as_markdown_shows_the_verdict_first() -> None:
+    text = _lab("preview", "rtx2060", "--markdown").stdout
+    assert text.startswith("### ✅ `rtx2060` fits: 1 x NVIDIA GeForce RTX 2060 SUPER, wsl2, minikube")
+    assert "KV cache       3.12" in text
+
+
+def test_manifests_are_written_where_they_are_wanted(tmp_path: Path) -> None:
+    done = _lab("preview", "dev", "--manifests", str(tmp_path / "out"))
+    assert done.returncode == 0
+    kinds = [yaml.safe_load(p.read_text())["kind"] for p in sorted((tmp_path / "out").iterdir())]
+    assert kinds.index("Namespace") < kinds.index("Deployment")
+    assert sorted(kinds) == sorted([
+        "Namespace", "NetworkPolicy", "StorageClass", "PersistentVolume", "PersistentVolumeClaim", "ServiceAccount", "NetworkPolicy",
+        "PodDisruptionBudget", "Deployment", "Service", "Service",
+    ])  # fmt: skip
+
+
+def test_an_unknown_stack_names_the_known_ones() -> None:
+    done = _lab("preview", "nope")
+    assert done.returncode == 2
+    assert "there is no stack file Pulumi.nope.yaml" in done.stderr
+    assert "dev, rtx2060" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_error_as_json_has_its_kind_and_its_remedy() -> None:
+    done = _lab("preview", "nope", "--json")
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert error["message"] and error["remedy"]
+
+
+def test_validate_says_ok_for_every_shipped_stack() -> None:
+    done = _lab("validate", "--json")
+    assert done.returncode == 0
+    assert {name: result["ok"] for name, result in json.loads(done.stdout).items()} == dict.fromkeys(STACKS, True)
+
+
+def test_the_schema_is_up_to_date_and_takes_the_shipped_stacks() -> None:
+    assert _lab("schema", "--check").returncode == 0
+    schema = document()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for stack in STACKS:
+        jsonschema.validate(yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text()), schema)
+
+
+def test_the_schema_refuses_what_settings_refuse() -> None:
+    bad = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())
+    bad["config"]["local-ai-lab:machine"]["colour"] = "green"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(bad, document())
+
+
+def test_every_setting_is_described_for_editors() -> None:
+    for name, definition in document()["$defs"].items():
+        for key, field in definition["properties"].items():
+            assert field.get("description"), f"{name}.{key}"
+
+
+def _own_home(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    import pwd
+
+    entry = pwd.getpwuid(os.getuid())
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: pwd.struct_passwd((*entry[:5], str(home), entry[6])))
+    monkeypatch.setenv("HOME", str(home))
+
+
+def test_env_makes_a_private_passphrase_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _own_home(monkeypatch, tmp_path)
+    first = prepare(ROOT)
+    text = first.read_text()
+    assert stat.S_IMODE(first.stat().st_mode) == 0o600
+    assert len(text.strip()) >= 40
+    assert (tmp_path / ".local/state/local-ai-lab/pulumi").is_dir()
+    assert prepare(ROOT).read_text() == text
+
+
+def test_env_refuses_a_passphrase_that_others_can_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _own_home(monkeypatch, tmp_path)
+    prepare(ROOT).chmod(0o644)
+    with pytest.raises(LabError, match="can be read by others"):
+        prepare(ROOT)
+
+
+def test_env_never_prints_the_passphrase(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from cli.env import run
+
+    _own_home(monkeypatch, tmp_path)
+    run(ROOT)
+    out = capsys.readouterr().out
+    assert "export PULUMI_CONFIG_PASSPHRASE_FILE=" in out
+    assert (tmp_path / ".local/state/local-ai-lab/passphrase").read_text().strip() not in out
+
+
+@pytest.mark.parametrize("driver", ["embedded", "minikube", "nvidia", "models"])
+@pytest.mark.parametrize("verb", ["ensure", "status", "destroy"])
+def test_a_host_module_that_does_not_work_yet_says_so(driver: str, verb: str) -> None:
+    python = ROOT / ".venv/bin/python"
+    done = subprocess.run([python, "-m", "host", driver, verb], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert "does not work yet" in done.stderr
+    assert "./lab preview" in done.stderr
+
+
+def test_a_wrong_host_call_shows_the_frozen_entry() -> None:
+    done = subprocess.run(
+        [ROOT / ".venv/bin/python", "-m", "host", "magic"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 2
+    assert "python -m host {embedded|minikube|nvidia|models} {ensure|status|destroy}" in done.stderr
