@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 from host import command, files
@@ -61,6 +62,8 @@ def is_inside(layout: Layout, pid: int) -> bool:
 def make(layout: Layout) -> None:
     """Makes both namespaces anew and pins them; whatever ran in earlier ones must be gone. Raises HostError."""
     unpin(layout)
+    for stale in (layout.run / "containerd", layout.run / "cni"):  # of processes that ended with the old namespaces, as a reboot would
+        shutil.rmtree(stale, ignore_errors=True)
     pins = layout.network_namespace.parent
     pins.mkdir(parents=True, exist_ok=True, mode=0o700)
     # The kernel pins a mount namespace only below a mount that is not shared.

@@ -19,7 +19,7 @@ _RESTLESS = ("random", "pty/nr", "ns_last_pid", "count", "perf_event", "nf_connt
 def inventory() -> dict[str, list[str]]:
     """Category -> sorted entries."""
     return {
-        "processes": sorted({_command(p) for p in Path("/proc").iterdir() if p.name.isdigit()} & _names_of_interest() or []),
+        "processes": sorted({_command(p) for p in Path("/proc").iterdir() if p.name.isdigit()} & _names_of_interest()),
         "mounts": sorted(" ".join(line.split()[3:5]) for line in Path("/proc/self/mountinfo").read_text().splitlines()),
         "links": sorted(p.name for p in Path("/sys/class/net").iterdir()),
         "routes": sorted(_run("ip", "route", "show", "table", "all").splitlines()),
@@ -49,8 +49,10 @@ def _names_of_interest() -> set[str]:
 
 
 def _command(process: Path) -> str:
+    """The name of a living process; a zombie is its parent's business."""
     try:
-        return (process / "comm").read_text().strip()
+        stat = (process / "stat").read_text()
+        return "" if stat.rpartition(")")[2].split()[0] in "ZX" else (process / "comm").read_text().strip()
     except OSError:
         return ""
 
