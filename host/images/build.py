@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from host.files import lock, write_atomic
@@ -53,19 +54,10 @@ def _build(wanted: Recipe, final: Path) -> None:
     _refuse_early(wanted, work)
     work.begin()
     document = wanted.document
-    tools = cache_folder() / "tools/mmdebstrap"
     with disk.full_disk_is_said(work.folder, what="the image build"):
-        for phase, title, make in (
-            ("base", "image: Debian base", lambda: phases.base(wanted, work, tools)),
-            (
-                "packages",
-                f"image: vLLM {document['version']} and its Python packages (about 2.6 GB to download)",
-                lambda: phases.packages(wanted, work),
-            ),
-            ("finish", "image: trimming, bytecode, a first import", lambda: phases.finish(wanted, work)),
-        ):
+        for phase, title, make in _phases(wanted, work):
             if not work.done(phase):
-                with step(title):
+                with step(f"image: {title}"):
                     make()
                     work.mark_done(phase)
         with step("image: layers"):
@@ -79,6 +71,19 @@ def _build(wanted: Recipe, final: Path) -> None:
             )  # fmt: skip
             os.sync()
     _put(work, final)
+
+
+def _phases(wanted: Recipe, work: Work) -> list[tuple[str, str, Callable[[], None]]]:
+    tools = cache_folder() / "tools/mmdebstrap"
+    return [
+        ("base", "Debian base", lambda: phases.base(wanted, work, tools)),
+        (
+            "packages",
+            f"vLLM {wanted.document['version']} with its Python packages, 2.4 GB to download",
+            lambda: phases.packages(wanted, work),
+        ),
+        ("finish", "trimming, bytecode, a first import", lambda: phases.finish(wanted, work)),
+    ]
 
 
 def _refuse_early(wanted: Recipe, work: Work) -> None:

@@ -62,7 +62,7 @@ def in_root(
     ]
     settings = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/tmp",
+        "HOME": "/tmp",  # noqa: S108
         "LC_ALL": "C.UTF-8",
         **(environment or {}),
     }

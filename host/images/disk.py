@@ -27,7 +27,7 @@ def require(path: Path, need_gib: float, *, what: str) -> None:
     if free < need_gib:
         raise HostError(
             f"{what} needs {need_gib:.1f} GiB free at {path}, and there are {free:.1f} GiB",
-            remedy=f"free {need_gib - free:.1f} GiB there (`df -h` and `du -xsh ~/.cache/*` show where it is), and run the same command again",
+            remedy=f"free {need_gib - free:.1f} GiB there (`du -xsh ~/.cache/*` shows much of it), and run the same command again",
         )
 
 

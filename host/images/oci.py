@@ -88,7 +88,7 @@ def _layer(rootfs: Path, blobs: Path, words: Sequence[str], log: Path) -> dict[s
     return {"mediaType": f"{_IMAGE}.layer.v1.tar", "digest": f"sha256:{digest}", "size": (blobs / digest).stat().st_size}
 
 
-def _blob(blobs: Path, value: Any, media: str) -> dict[str, Any]:
+def _blob(blobs: Path, value: Mapping[str, Any], media: str) -> dict[str, Any]:
     text = json.dumps(value, sort_keys=True).encode()
     digest = hashlib.sha256(text).hexdigest()
     (blobs / digest).write_bytes(text)

@@ -50,7 +50,7 @@ class Work:
         write_atomic(self.folder / f"done-{phase}", "\n")
 
     def remove(self, path: Path) -> None:
-        """Deletes something inside this folder, root's files too, once no orphan of a killed run works there. Raises HostError for a path elsewhere."""
+        """Deletes a path inside this folder, root's files too, once no orphan of a killed run works there. Raises HostError."""
         if self.folder not in path.parents:
             raise HostError(f"a build wanted to delete {path}, which is not its own", remedy="report this")
         if path.exists():
@@ -76,7 +76,7 @@ def base(recipe: Recipe, work: Work, tools: Path) -> None:
     write_atomic(work.folder / "drift.json", json.dumps(drift))
     script = (
         f"echo 'vllm:x:{_USER}:{_USER}::/tmp:/usr/sbin/nologin' >> /etc/passwd; echo 'vllm:x:{_USER}:' >> /etc/group\n"
-        ": > /etc/resolv.conf; : > /etc/hosts; : > /etc/machine-id; rm -f /etc/hostname /etc/passwd- /etc/group- /etc/shadow- /var/lib/systemd/random-seed\n"
+        ": > /etc/resolv.conf; : > /etc/hosts; : > /etc/machine-id; rm -f /etc/hostname /etc/passwd- /etc/group- /etc/shadow-\n"
     )
     contained.in_root(work.rootfs, script, busy=work.busy, binds={}, timeout=60, log=work.log)
 
@@ -88,8 +88,8 @@ def packages(recipe: Recipe, work: Work) -> None:
     # The installer's cache lies in the root file system, so that files are linked from it and stand on the disk once.
     script = (
         f"rm -rf {venv} && {document['python']} -m venv --without-pip {venv}\n"
-        f"UV_CACHE_DIR=/uv-cache UV_LINK_MODE=hardlink /mnt/uv --no-config pip install --quiet --python {venv}/bin/python --no-deps --require-hashes "
-        "--only-binary :all: -r /mnt/python.lock\n"
+        f"UV_CACHE_DIR=/uv-cache UV_LINK_MODE=hardlink /mnt/uv --no-config pip install --quiet --python {venv}/bin/python "
+        "--no-deps --require-hashes --only-binary :all: -r /mnt/python.lock\n"
     )
     where = shutil.which(contained.uv())
     if where is None:

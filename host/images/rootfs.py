@@ -23,7 +23,7 @@ _NEEDED = ("apt-get", "dpkg-deb", "perl", "unshare", "setpriv", "flock", "chroot
 
 
 def unpack_tools(folder: Path, log: Path) -> None:
-    """mmdebstrap and Debian's keys, unpacked into `folder`; the machine's package lists are neither used nor changed. Raises CommandFailed."""
+    """mmdebstrap and Debian's keys, unpacked into `folder`; the machine's package lists stay as they are. Raises CommandFailed."""
     if (folder / "usr/bin/mmdebstrap").exists() and (folder / _KEYRING).exists():
         return
     lists, archives = folder / "apt/lists", folder / "apt/archives"
@@ -59,7 +59,7 @@ def make_rootfs(wanted: Recipe, target: Path, *, tools: Path, busy: Path, log: P
         if "Failed to fetch" in error.output or "Could not resolve" in error.output or "Unable to locate" in error.output:
             raise HostError(
                 f"Debian's archive could not be read for the image's base; {log} has the whole story",
-                remedy="check the network and run the same command again; behind a mirror of your own: LAB_DEBIAN_MIRROR=URL ./lab up STACK",
+                remedy="check the network and run the same command again; with a mirror of your own: LAB_DEBIAN_MIRROR=URL ./lab up STACK",
             ) from error
         raise
 

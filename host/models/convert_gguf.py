@@ -1,7 +1,8 @@
 """Runs inside the image, never in the lab's own environment: `python convert_gguf.py MODEL.gguf FOLDER`.
 
-Writes the checkpoint as bfloat16 safetensors with its tokenizer. Two things are ours and not the model's: the beginning-of-sequence token,
-which the converted tokenizer would leave out and without which the model says nonsense, and a plain chat template, which a base model lacks.
+Writes the checkpoint as bfloat16 safetensors with its tokenizer. Two things are ours and not the model's: the token that begins a
+text, which the converted tokenizer would leave out and without which the model says nonsense, and a plain chat template, which a base model
+lacks.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ def main(source: Path, target: Path) -> None:
     transformers: Any = importlib.import_module("transformers")
     where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
     model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is not None:
+        # The weights are dense by now; without this the library takes them for GGUF still and refuses to save.
+        quantizer.remove_quantization_config(model)
     model.save_pretrained(target)
     tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
     tokenizer.save_pretrained(target)

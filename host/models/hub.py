@@ -43,8 +43,8 @@ def _said(error: CommandFailed, where: str, spec: WeightsPlan) -> HostError:
     if error.code == NO_NETWORK:
         return HostError(
             f"{where} cannot be downloaded: Hugging Face is not reachable from this machine",
-            remedy=f"check the network (HTTPS_PROXY, HF_ENDPOINT for a mirror) {again}; without a network copy the checkpoint's files and a SHA256SUMS of them "
-            f"to the model cache as {spec.directory}/, or choose a model that comes in packages",
+            remedy=f"check the network (HTTPS_PROXY; HF_ENDPOINT for a mirror) {again}; without one, copy the checkpoint's files with a SHA256SUMS "
+            f"of them to the model cache as {spec.directory}/, or choose a model that comes in packages",
         )
     if error.code == NO_ACCESS:
         who = "the token in HF_TOKEN has no access to it" if token else "it asks for a token, and HF_TOKEN is not set"

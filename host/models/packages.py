@@ -39,7 +39,7 @@ def make(spec: WeightsPlan, work: Path) -> Path:
     terms = result / "GEMMA_TERMS.html"
     if terms.exists():
         sys.stderr.write(
-            "  Gemma is provided under the Gemma Terms of Use, beside the weights as GEMMA_TERMS.html; what is served is a dequantised copy\n"
+            "  Gemma comes under the Gemma Terms of Use (GEMMA_TERMS.html beside the weights); what is served is a dequantised copy\n"
         )
     return result
 
@@ -58,7 +58,7 @@ def lock_of(names: tuple[str, ...]) -> Path:
 def install(lock: Path, target: Path) -> None:
     """The packages of a hash lock into a folder of their own. Raises HostError."""
     shutil.rmtree(target, ignore_errors=True)
-    words = [
+    words: list[str | Path] = [
         "--no-config",
         "pip",
         "install",

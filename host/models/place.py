@@ -1,4 +1,4 @@
-"""Where one model's weights lie: looked at quickly, verified fully when in doubt, put there in one step, and never at the cost of others' files."""
+"""Where one model's weights lie: looked at quickly, verified fully when in doubt, put there in one step; others' files are left alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Place:
             write_atomic(self.folder / _STAMP, json.dumps(self._stamp(sums)))
 
     def refuse_foreign(self) -> None:
-        """Raises HostError where the folder holds anything that is not ours: a damaged copy of ours may be replaced, other files may not."""
+        """Raises HostError where the folder holds anything that is not ours: only a damaged copy of ours may be replaced."""
         if not self.folder.exists():
             return
         ours = {*self._listed(), SUMS, _STAMP}
@@ -56,7 +56,8 @@ class Place:
             shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
             raise HostError(
                 f"{self.folder} holds files that the lab did not put there: {shown}",
-                remedy=f"move them away: mv {self.folder} {self.folder}.mine; or, if they are the right weights: cd {self.folder} && sha256sum * > {SUMS}",
+                remedy=f"move them away: mv {self.folder} {self.folder}.mine; "
+                f"or, if they are the right weights: cd {self.folder} && sha256sum * > {SUMS}",
             )
 
     def begin(self) -> None:
@@ -66,7 +67,7 @@ class Place:
         write_atomic(self.work / _MARK, "safe to delete when no lab runs\n")
 
     def put(self, result: Path) -> None:
-        """Takes the finished files of `result`, a folder inside `work`: checksums, readable for all, on the disk, then in place in one step."""
+        """Takes the finished files of `result`, inside `work`: checksums, readable for all, on the disk, then in place in one step."""
         sums = {str(p.relative_to(result)): _sha256(p) for p in sorted(result.rglob("*")) if p.is_file()}
         (result / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8")
         for path in (result, *result.rglob("*")):
