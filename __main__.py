@@ -4,7 +4,7 @@ import pulumi
 
 from components import stack_config
 from components.lab_platform import LabPlatform
-from host.state import generation
+from host.generation import wanted_generation
 from stacks.errors import LabError
 from stacks.planning.build import build_plan
 from stacks.settings import SECRET_KEYS, Settings
@@ -13,10 +13,10 @@ try:
     config = stack_config.read(SECRET_KEYS)
     settings = Settings.from_config(config.values, file=f"Pulumi.{pulumi.get_stack()}.yaml", secret_keys=config.secret_keys)
     plan = build_plan(settings, stack=pulumi.get_stack(), secrets=frozenset(config.secrets))
-    recorded = generation(plan.stack)
+    generation = wanted_generation(plan.stack)
 except LabError as error:
     raise pulumi.RunError(str(error)) from None
 
-lab = LabPlatform("lab", plan, config.secrets, recorded)
+lab = LabPlatform("lab", plan, config.secrets, generation)
 for name, value in lab.exports.items():
     pulumi.export(name, value)

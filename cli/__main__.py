@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 
 Stack = Annotated[str, typer.Argument(help="The stack: Pulumi.STACK.yaml. See them all with: lab validate", metavar="STACK")]
+MaybeStack = Annotated[str | None, typer.Argument(help="The stack; the one used last without it.", metavar="STACK")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
@@ -37,6 +39,55 @@ def preview(
     from cli.preview import run
 
     run(ROOT, stack, as_json=json, manifests=manifests, markdown=markdown)
+
+
+@app.command()
+def up(stack: MaybeStack = None, yes: Yes = False, json: Json = False) -> None:
+    """Make a stack on this machine and check that its models answer."""
+    from cli.up import run
+
+    run(ROOT, stack, yes=yes, as_json=json)
+
+
+@app.command()
+def check(stack: MaybeStack = None, json: Json = False) -> None:
+    """Ask every model of a stack for a completion; name the first broken hop."""
+    from cli.check import run
+
+    run(ROOT, stack, as_json=json)
+
+
+@app.command()
+def status(stack: MaybeStack = None, json: Json = False) -> None:
+    """Say what runs, where, since when, and how to call it."""
+    from cli.status import run
+
+    run(ROOT, stack, as_json=json)
+
+
+@app.command()
+def down(
+    stack: MaybeStack = None,
+    yes: Yes = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove the caches and the model cache too.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove what `up` made; keep caches and models."""
+    from cli.down import run
+
+    run(ROOT, stack, yes=yes, purge=purge, as_json=json)
+
+
+@app.command()
+def handover(
+    stack: Stack,
+    output: Annotated[Path, typer.Option(help="The file for `pulumi stack import`.", metavar="FILE")] = Path("handover.json"),
+    yes: Yes = False,
+) -> None:
+    """Give a stack to the Pulumi CLI for good."""
+    from cli.handover import run
+
+    run(ROOT, stack, yes=yes, output=output)
 
 
 @app.command()

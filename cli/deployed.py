@@ -14,7 +14,7 @@ from host.state import folder
 from stacks.errors import LabError
 from stacks.planning.plan import EmbeddedPlan, Plan
 from stacks.settings import PROJECT
-from stacks.stack_file import StackConfig, secure_values, stack_names
+from stacks.stack_file import StackConfig, stack_names
 
 if TYPE_CHECKING:
     from engine import Program, SecretsManager
@@ -58,7 +58,7 @@ class Deployed:
         """The flat map with its secrets decrypted, as the CLI would hand it to the program."""
         import engine
 
-        opened = {key: secrets.decrypt(sealed) for key, sealed in secure_values(self.root, self.stack).items()}
+        opened = {key: secrets.decrypt(sealed) for key, sealed in self.config.sealed.items()}
         return engine.StackConfig({**self.config.flat, **opened}, self.config.secret_keys)
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import httpx
-
 from host.state import folder, generation
-from probes.kubernetes_api import KubernetesApi
 from stacks import names
 from stacks.errors import CheckFailed, HostError
 
@@ -41,6 +38,10 @@ def wanted_generation(stack: str) -> int:
 
 def cluster_uid(stack: str) -> str | None:
     """The UID of kube-system as the cluster of the stack's kubeconfig says it; None where it does not answer in a second."""
+    import httpx  # noqa: PLC0415  (a tenth of a second that a preview without a cluster need not spend)
+
+    from probes.kubernetes_api import KubernetesApi  # noqa: PLC0415
+
     try:
         api = KubernetesApi.from_kubeconfig(names.kubeconfig(stack), timeout=_PROBE_SECONDS)
         response = api.get("/api/v1/namespaces/kube-system")

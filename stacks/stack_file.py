@@ -36,6 +36,10 @@ class StackConfig:
     flat: Mapping[str, str]
     own: Mapping[str, Any]
     secret_keys: frozenset[str]
+    sealed: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Ciphertexts by key of `flat`, as `pulumi config set --secret` writes them."""
+    salt: str = ""
+    """The `encryptionsalt` of the file; empty where `pulumi stack init` was never run."""
 
     @property
     def own_secret_keys(self) -> frozenset[str]:
@@ -76,7 +80,10 @@ def read_stack(root: Path, stack: str) -> StackConfig:
         found.take(raw, value)
     if found.problems:
         raise SettingsError([*found.problems, *found.settings_problems()])
-    return StackConfig(stack, path.name, found.flat, found.own, frozenset(found.secrets))
+    salt = document.get("encryptionsalt")
+    return StackConfig(
+        stack, path.name, found.flat, found.own, frozenset(found.secrets), found.sealed, salt if isinstance(salt, str) else ""
+    )
 
 
 @dataclass
@@ -87,6 +94,7 @@ class _Found:
     flat: dict[str, str] = field(default_factory=dict)
     own: dict[str, Any] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
+    sealed: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, path: str, message: str, remedy: str) -> None:
@@ -104,6 +112,8 @@ class _Found:
         self._check_secrets(key, places)
         if places:
             self.secrets.add(key)
+            if isinstance(value, dict) and _is_secure(value):
+                self.sealed[key] = value["secure"]
             value = _without_secrets(value)
         if key.startswith(_PREFIX):
             self.own[key.removeprefix(_PREFIX)] = value
