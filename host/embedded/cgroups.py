@@ -51,20 +51,21 @@ def make(layout: Layout) -> list[Path]:
     return homes
 
 
-def processes(layout: Layout) -> set[int]:
-    """Every process that the cluster has: its daemons, the shims and all containers."""
+def processes(layout: Layout, part: str = "") -> set[int]:
+    """Every process that the cluster has: its daemons, the shims and all containers; with `part` those below that folder only."""
     found: set[int] = set()
     for path, _ in hierarchies():
-        for listing in (path / layout.cgroup.lstrip("/")).rglob("cgroup.procs"):
+        # os.walk, because groups vanish while we look.
+        for folder, _, _ in os.walk(path / layout.cgroup.lstrip("/") / part):
             with contextlib.suppress(OSError, ValueError):
-                found |= {int(line) for line in listing.read_text().split()}
+                found |= {int(line) for line in Path(folder, "cgroup.procs").read_text().split()}
     return found - {0, os.getpid()}
 
 
-def kill(layout: Layout, *, seconds: float) -> set[int]:
-    """Kills all processes of the cluster; returns those that were still there when the time was over."""
+def kill(layout: Layout, *, seconds: float, part: str = "") -> set[int]:
+    """Kills all processes of the cluster, or of that part; returns those that were still there when the time was over."""
     deadline = time.monotonic() + seconds
-    while (left := processes(layout)) and time.monotonic() < deadline:
+    while (left := processes(layout, part)) and time.monotonic() < deadline:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -76,11 +77,9 @@ def remove(layout: Layout) -> list[Path]:
     """Removes the cluster's cgroups, the deepest first; returns those that the kernel refused to remove."""
     for path, _ in hierarchies():
         own = path / layout.cgroup.lstrip("/")
-        for folder in sorted((p for p in own.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)):
+        for folder, _, _ in os.walk(own, topdown=False):
             with contextlib.suppress(OSError):
-                folder.rmdir()
-        with contextlib.suppress(OSError):
-            own.rmdir()
+                Path(folder).rmdir()
     return [own for path, _ in hierarchies() if (own := path / layout.cgroup.lstrip("/")).exists()]
 
 

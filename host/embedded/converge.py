@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -54,7 +56,7 @@ class Converging:
         self._permissions()
         self._start(supervisor, [wanted[n] for n in programs.SECOND])
         for name in ("etcd", *programs.SECOND):
-            self._await(name, supervisor, wanted[name], lambda name=name: look(layout).get(name, "no answer"))
+            self._await(name, supervisor, wanted[name], functools.partial(self._inside_ready, name))
         self._await("node", supervisor, wanted["kubelet"], lambda: node_problem(layout))
         self._record(generation)
 
@@ -106,7 +108,8 @@ class Converging:
                 waited = time.monotonic() - begin
                 hung = waited > _HUNG_SECONDS and starts == 0
                 if waited > _READY_SECONDS or starts > 5:
-                    raise HostError(f"{what}: {last}\n  the end of {program.name}.log:\n{supervisor.tail(program.name)}", remedy="run it again; if it stays: `lab down`, then `lab up`")
+                    log = f"  the end of {program.name}.log:\n{supervisor.tail(program.name)}"
+                    raise HostError(f"{what}: {last}\n{log}", remedy="run it again; if it stays: `lab down`, then `lab up`")
                 if hung or not supervisor.find(program.name):
                     starts += 1
                     supervisor.stop(program.name, grace=3.0)
@@ -128,6 +131,9 @@ class Converging:
         except command.CommandFailed as error:
             return error.message
         return ""
+
+    def _inside_ready(self, name: str) -> str:
+        return look(self._layout).get(name, "no answer")
 
     def _permissions(self) -> None:
         path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
@@ -152,8 +158,6 @@ class Converging:
         state.record(layout.stack, generation, api.cluster_uid(layout))
         for path in (layout.kubeconfig, state.folder(layout.stack), *state.folder(layout.stack).glob("*.json")):
             if path.exists() and path.stat().st_uid != owner()[0]:
-                import os  # noqa: PLC0415
-
                 os.chown(path, *owner())
 
 
@@ -166,7 +170,7 @@ def supervisor(layout: Layout, parts: Parts | None, homes: list[Path]) -> Superv
 
 def look(layout: Layout) -> dict[str, str]:
     """What is wrong with each program that listens inside only; an empty text is a healthy one."""
-    words = ["nsenter", f"--net={layout.network_namespace}", "--", sys.executable, "-I", Path(__file__).with_name("health.py"), layout.pki]
+    words: list[str | Path] = ["nsenter", f"--net={layout.network_namespace}", "--", sys.executable, "-I", Path(__file__).with_name("health.py"), layout.pki]
     done = command.run(words, timeout=30, check=False)
     try:
         found: dict[str, str] = json.loads(done.stdout)

@@ -45,4 +45,4 @@ def look(pki: Path, name: str) -> str:
 if __name__ == "__main__":
     with ThreadPoolExecutor(len(_PLACES)) as pool:
         folder = Path(sys.argv[1])
-        print(json.dumps(dict(zip(_PLACES, pool.map(lambda n: look(folder, n), _PLACES), strict=True))))  # noqa: T201
+        print(json.dumps(dict(zip(_PLACES, pool.map(lambda n: look(folder, n), _PLACES), strict=True))))

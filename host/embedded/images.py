@@ -25,7 +25,7 @@ def pause_reference(parts: Parts) -> str:
 
 def ctr(layout: Layout, parts: Parts, *arguments: str, timeout: float = 20, check: bool = True) -> str:
     """One call of containerd's own client in Kubernetes' namespace; returns what it printed. Raises CommandFailed."""
-    words = [parts.containerd / "ctr", "--address", layout.containerd_socket, "--namespace", "k8s.io", *arguments]
+    words: list[str | Path] = [parts.containerd / "ctr", "--address", layout.containerd_socket, "--namespace", "k8s.io", *arguments]
     return command.run(words, timeout=timeout, check=check).stdout
 
 

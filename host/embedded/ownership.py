@@ -10,7 +10,7 @@ from host.embedded.layout import Layout
 from stacks import names
 from stacks.errors import HostError
 
-_FILE = "owner.json"
+MARK = "owner.json"
 
 
 def mark(layout: Layout) -> None:
@@ -19,19 +19,19 @@ def mark(layout: Layout) -> None:
     for folder, mode in ((layout.state, 0o700), (layout.run, 0o700)):
         if not folder.exists():
             folder.mkdir(parents=True, mode=mode)
-        if not (folder / _FILE).exists() or (folder / _FILE).read_text(encoding="utf-8") != text:
-            files.write_atomic(folder / _FILE, text)
+        if not (folder / MARK).exists() or (folder / MARK).read_text(encoding="utf-8") != text:
+            files.write_atomic(folder / MARK, text)
 
 
 def foreign(layout: Layout) -> Iterable[str]:
     """What stands in the cluster's places and is not ours, or not of this cluster."""
     for folder in (layout.state, layout.run):
-        if not folder.exists() or all(p.name.startswith(f".{_FILE}.") for p in folder.iterdir()):  # the half-written mark of a killed run
+        if not folder.exists() or all(p.name.startswith(f".{MARK}.") for p in folder.iterdir()):  # the half-written mark of a killed run
             continue
         try:
-            said = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            said = json.loads((folder / MARK).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            yield f"{folder} was not made by us (no {_FILE} in it): move it away, or take another stack name"
+            yield f"{folder} was not made by us (no {MARK} in it): move it away, or take another stack name"
             continue
         if said.get("by") != names.PART_OF or said.get("cluster") != layout.plan.name or said.get("state") != str(layout.state):
             yield f"{folder} belongs to the cluster {said.get('cluster')!r} with its state in {said.get('state')}"

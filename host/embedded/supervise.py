@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from host import files
 from stacks.errors import HostError
@@ -97,7 +99,7 @@ class Supervisor:
         record.unlink(missing_ok=True)
         self.forget_digest(program.name)
         with self._log(program.name) as log, (self._folder / f"{program.name}.launch").open("a") as held:
-            _hold(held.fileno())
+            fcntl.flock(held.fileno(), fcntl.LOCK_EX)
             words = ["sh", "-c", _LAUNCH, "launch", str(record), *map(str, self._cgroups), "--", *self._prefix, *program.arguments]
             child = subprocess.Popen(words, stdin=held, stdout=log, stderr=log, start_new_session=True, cwd="/", env=self._environment)
         deadline = time.monotonic() + 10
@@ -128,7 +130,7 @@ class Supervisor:
             text = file.read().decode(errors="replace")
         return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
-    def _log(self, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a file object
+    def _log(self, name: str) -> BinaryIO:
         path = self._logs / f"{name}.log"
         if path.exists() and path.stat().st_size > _LOG_LIMIT:
             path.replace(path.with_suffix(".log.1"))
@@ -167,9 +169,3 @@ def _wait_gone(running: Running, seconds: float) -> bool:
             return False
         time.sleep(0.02)
     return True
-
-
-def _hold(descriptor: int) -> None:
-    import fcntl  # noqa: PLC0415
-
-    fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from host import command, state
 from host.embedded import cgroups, images, namespaces, programs
 from host.embedded.converge import supervisor
 from host.embedded.layout import Layout
-from host.embedded.ownership import _FILE as MARK
+from host.embedded.ownership import MARK
 from host.embedded.parts import Parts
 from stacks.errors import HostError
 
@@ -24,7 +23,7 @@ def remove(layout: Layout, parts: Parts | None) -> None:
         if name != "containerd":
             found.stop(name, grace=0)
     if parts and found.find("containerd"):
-        _stop_containers(layout)
+        cgroups.kill(layout, seconds=10, part="kubepods")  # containerd sees its containers end, and can forget them
         with contextlib.suppress(command.CommandFailed):
             images.forget_containers(layout, parts)
     found.stop("containerd", grace=5)
@@ -42,18 +41,6 @@ def remove(layout: Layout, parts: Parts | None) -> None:
     problems = [f"process {pid} ({_name(pid)})" for pid in sorted(left)] + [f"cgroup {path}" for path in stuck] + [str(f) for f in (layout.run, layout.state) if f.exists()]
     if problems:
         raise HostError("could not be removed:\n" + "\n".join(f"  - {p}" for p in problems), remedy="run it again")
-
-
-def _stop_containers(layout: Layout) -> None:
-    """Kills all that runs in pods, so that containerd sees its containers end and can forget them."""
-    import signal  # noqa: PLC0415
-
-    for path, _ in cgroups.hierarchies():
-        for listing in (path / layout.cgroup.lstrip("/") / "kubepods").rglob("cgroup.procs"):
-            with contextlib.suppress(OSError, ValueError):
-                for line in listing.read_text().split():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(line), signal.SIGKILL)
 
 
 def _delete(folder: Path) -> None:

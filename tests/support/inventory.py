@@ -31,7 +31,8 @@ def inventory() -> dict[str, list[str]]:
         "units": sorted(p.name for p in Path("/etc/systemd/system").glob("*")),
         "packages": sorted(_run("dpkg-query", "-W", "-f", "${Package} ${Version}\n").splitlines()),
         "users": Path("/etc/passwd").read_text().splitlines(),
-        "temporary": sorted(p.name for p in Path("/tmp").iterdir() if p.name.startswith(("lab", "kube", "etcd", "ctd", "containerd"))),
+        "temporary": sorted(p.name for p in Path("/tmp").iterdir()  # noqa: S108
+            if p.name.startswith(("lab", "kube", "etcd", "ctd", "containerd"))),
     }  # fmt: skip
 
 

@@ -1,0 +1,99 @@
+"""Real clusters on this machine. They use the caches of the person who runs the tests: a cold build takes a quarter of an hour."""
+
+import contextlib
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from host import command, go_modules
+from host.embedded import images, parts
+from host.embedded.layout import Layout
+from stacks import names
+from stacks.planning.plan import EmbeddedPlan, canonical
+from tests.conftest import ROOT
+
+_HOME = pwd.getpwuid(os.getuid()).pw_dir
+
+
+class Cluster:
+    """One cluster of a test, driven through the frozen entry as a stack would."""
+
+    def __init__(self, stack: str, slot: int, images: tuple[str, ...] = ()) -> None:
+        name = f"{names.PART_OF}-{stack}"
+        self.plan = EmbeddedPlan(
+            name=name, kubeconfig=names.kubeconfig(stack), identifier=names.cluster_identifier(stack), node=name,
+            kubernetes="v1.36.3", containerd="v2.4.2", etcd="v3.7.3", address=names.embedded_node_address(slot), slot=slot, images=images,
+        )  # fmt: skip
+        self.layout = Layout(stack, self.plan)
+        self.seconds = 0.0
+
+    def host(self, verb: str, *, generation: int = 0, kill_at: int | None = None, fails: bool = False) -> dict:
+        """Runs one verb; returns its JSON line, or {} where it was killed."""
+        environment = {**os.environ, "LAB_STACK": self.layout.stack, "LAB_SPEC": canonical(self.plan), "LAB_GENERATION": str(generation)}
+        words = ["-m", "host", "embedded", verb] if kill_at is None else ["-m", "tests.support.killed", str(kill_at), verb]
+        begin = time.monotonic()
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=1800, check=False)
+        self.seconds, self.said = time.monotonic() - begin, done.stderr
+        if kill_at is not None and done.returncode == -signal.SIGKILL:
+            return {}
+        assert fails == bool(done.returncode), done.stderr
+        return json.loads(done.stdout) if done.stdout.startswith("{") else {}
+
+    def kubectl(self, *words: str, text: str | None = None, check: bool = True) -> str:
+        built = parts.available(self.plan, self.layout.cache)
+        assert built
+        return command.run([built.kubernetes / "kubectl", "--kubeconfig", self.layout.kubeconfig, *words], timeout=120, text=text, check=check).stdout
+
+    def pid(self, program: str) -> int:
+        return int(self.host("status")["programs"][program]["pid"])
+
+    def containerd_import(self, archive: Path) -> None:
+        built = parts.available(self.plan, self.layout.cache)
+        assert built
+        images.ctr(self.layout, built, "images", "import", str(archive))
+
+    def pause(self) -> str:
+        built = parts.available(self.plan, self.layout.cache)
+        assert built
+        return images.pause_reference(built)
+
+
+@pytest.fixture(autouse=True)
+def _real_home(_own_surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", _HOME)
+
+
+@pytest.fixture(autouse=True)
+def _only_when_asked() -> None:
+    if os.environ.get("LAB_E2E") != "1":
+        pytest.skip("LAB_E2E=1 runs real clusters")
+
+
+@pytest.fixture
+def clusters() -> Iterator[tuple[Cluster, Cluster]]:
+    """Two clusters that are not there yet, in the last slots; whatever the test leaves is removed."""
+    pair = (Cluster("e2e-a", 62), Cluster("e2e-b", 63))
+    yield pair
+    for cluster in pair:
+        cluster.host("destroy")
+        (cluster.layout.state.parent / "cluster.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            cluster.layout.state.parent.rmdir()
+
+
+@pytest.fixture
+def echo_image(tmp_path: Path) -> tuple[str, Path]:
+    """A server of one static program, as an image archive."""
+    module = go_modules.GoModule(ROOT / "tests" / "e2e" / "echo", {"pause": "."}, "v1")  # the archive writer's one file name
+    built = go_modules.build(module, tmp_path)
+    reference, archive = "lab.local/echo:1", tmp_path / "echo.tar"
+    images.write_pause(archive, (built / "pause").read_bytes(), reference)
+    return reference, archive
