@@ -12,7 +12,7 @@ from engine.apply.cluster import AwayError, Cluster
 from engine.apply.handlers import is_object
 from engine.apply.interrupt import Interrupt
 from engine.apply.kubeconfig import read_access, text_of
-from engine.errors import EngineError, RefusedError, UnsupportedError
+from engine.errors import EngineError, RefusedError
 from engine.handover import is_handed_over
 from engine.model import Step
 
@@ -26,11 +26,11 @@ def require_own_state(state: Path) -> None:
 
 
 def require_applicable(types: Iterable[str], *, embedded: bool) -> None:
-    """Raises RefusedError or UnsupportedError where only the CLI may apply one of these types."""
-    wanted = sorted(set(types))
+    """Raises RefusedError where only the CLI may apply one of these resource types."""
+    wanted = sorted(name for name in set(types) if not urns.is_provider(name))
     for name in wanted:
-        if not urns.is_provider(name) and kinds.find(name).applied_by_cli_only:
-            raise UnsupportedError(f"applying {name}")
+        if kinds.find(name).applied_by_cli_only:
+            raise RefusedError(f"the embedded engine previews {name}, but does not apply it")
     if not embedded and any(is_object(name) for name in wanted):
         raise RefusedError("the embedded engine works on the lab's embedded cluster and on Commands; this stack has another cluster")
 

@@ -77,11 +77,12 @@ def up(
     Raises EngineError before anything is done: another run, a damaged state, a wrong passphrase; RefusedError (exit code 2) for a
     stack that only the CLI may apply.
     """
+    state = state.absolute()  # the program changes the folder
     with _running(state, program.root, secrets, on_event) as run:
         planned = preview(program, config, state if state.exists() else None, parallel)
         if not planned.ok:
             return Result({}, planned.outputs, planned.diagnostics, ok=False, steps=(), exit_code=1)
-        checks.require_applicable((step.type for step in planned.steps if step.op != "same"), embedded=embedded)
+        checks.require_applicable((step.type for step in planned.steps if step.custom), embedded=embedded)
         checks.require_mark(checks.providers_of(planned.steps), run.interrupt)
         run.voice.learn(value for key, value in config.values.items() if key in config.secret_keys)
         planner = Planner(program.project, program.stack, config.values, run.state, new_id=lambda: str(uuid.uuid4()))
@@ -128,6 +129,7 @@ def down(
 
     `root` is the folder that Commands run in. Raises as `up` does; what fails is told in the result.
     """
+    state = state.absolute()  # the program changes the folder
     with _running(state, root, secrets, on_event) as run:
         ledger = Ledger(state, run.state, run.secrets)
         diagnostics: list[Diagnostic] = []
@@ -136,7 +138,7 @@ def down(
         if protected:
             listed = ", ".join(urns.name_of(item["urn"]) for item in protected)
             raise EngineError(f"protected and not to be deleted: {listed}", remedy="set protect=False in the program and run up first")
-        checks.require_applicable((item["type"] for item in records), embedded=embedded)
+        checks.require_applicable((item["type"] for item in records if item["custom"]), embedded=embedded)
         names = {item["urn"] for item in records}
         alone = [item for item in records if is_object(item["type"]) and item.get("deletedWith") not in names]
         used = {item.get("provider", "").rpartition("::")[2] for item in alone}
