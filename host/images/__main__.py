@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from host.command import run
+from host import command
 from host.images import build, contained, recipe, rootfs
 from host.images.phases import Work
 from stacks.errors import LabError
@@ -43,7 +43,7 @@ def _lock() -> None:
         "x86_64-manylinux_2_36",
         "--upgrade",
     ]
-    run(
+    command.run(
         [
             contained.uv(),
             "pip",

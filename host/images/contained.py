@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from host.command import run
+from host import command
 
 _PASSED_ON = (
     "http_proxy",
@@ -82,7 +82,7 @@ def in_root(
             lines.append(f"mount -o remount,bind,ro {inside}")
     assignments = " ".join(shlex.quote(f"{key}={value}") for key, value in settings.items())
     lines.append(f"exec chroot . /usr/bin/env -i {assignments} /bin/sh -euc {shlex.quote(script)}")
-    run([*contained(busy, network=network), "sh", "-s"], timeout=timeout, log=log, root=True, text="\n".join(lines) + "\n")
+    command.run([*contained(busy, network=network), "sh", "-s"], timeout=timeout, log=log, root=True, text="\n".join(lines) + "\n")
 
 
 def uv() -> Path:

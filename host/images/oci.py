@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from host.command import run
+from host import command
 
 _IMAGE = "application/vnd.oci.image"
 _NOT_IN_LAYERS = ("./proc/*", "./sys/*", "./dev/*", "./mnt/*", "./tmp/*", "./run/*", "./uv-cache")
@@ -74,14 +74,14 @@ def unpack(layout: Path, target: Path, log: Path) -> None:
     """The image's root file system into `target`, owners kept. Raises CommandFailed."""
     target.mkdir(parents=True, exist_ok=True)
     for layer in layer_paths(layout):
-        run(["nice", "-n", "5", "tar", "-C", target, "--numeric-owner", "-xpf", layer], timeout=900, log=log, root=True)
+        command.run(["nice", "-n", "5", "tar", "-C", target, "--numeric-owner", "-xpf", layer], timeout=900, log=log, root=True)
 
 
 def _layer(rootfs: Path, blobs: Path, words: Sequence[str], log: Path) -> dict[str, Any]:
     raw = blobs / "writing"
     raw.unlink(missing_ok=True)
     same = ["--format=gnu", "--numeric-owner", "--sort=name", "--mtime=@0", "--hard-dereference"]
-    run(["nice", "-n", "5", "tar", "-C", rootfs, *same, "-cf", raw, *words], timeout=1200, log=log, root=True)
+    command.run(["nice", "-n", "5", "tar", "-C", rootfs, *same, "-cf", raw, *words], timeout=1200, log=log, root=True)
     with raw.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     raw.rename(blobs / digest)

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from host.command import run
+from host import command
 from host.files import write_atomic
 from host.images import contained, rootfs
 from host.images.recipe import Recipe
@@ -54,7 +54,7 @@ class Work:
         if self.folder not in path.parents:
             raise HostError(f"a build wanted to delete {path}, which is not its own", remedy="report this")
         if path.exists():
-            run(["flock", self.busy, "rm", "-rf", "--one-file-system", path], timeout=600, root=True)
+            command.run(["flock", self.busy, "rm", "-rf", "--one-file-system", path], timeout=600, root=True)
 
     def discard(self) -> None:
         """Removes the folder with everything in it."""
@@ -105,12 +105,14 @@ def finish(recipe: Recipe, work: Work) -> None:
     alias = document["distributionAlias"]
     # vLLM asks for the version of a package `vllm`, and this build of it is called otherwise.
     metadata = f"{document['venv']}/lib/{document['python']}/site-packages/{alias['name']}-{alias['version']}.dist-info"
-    # Times are zero in the layers: bytecode that is checked against them would be thrown away.
+    # Times are zero in the layers: bytecode that is checked against them would be thrown away. Without `site` the compiler loads no module of
+    # the environment, and equal sources give equal bytes. It fails for files in another Python's syntax, which nobody imports.
+    targets = f"/{document['venv']} /usr/lib/{document['python']}"
     script = "\n".join([
         "cd /; set +f",
         f"mkdir -p {metadata}; printf 'Metadata-Version: 2.1\\nName: {alias['name']}\\nVersion: {alias['version']}\\n' > {metadata}/METADATA",
         f"rm -rf uv-cache {' '.join(document['remove'])}",
-        f"{python} -m compileall -qq -j 0 --invalidation-mode unchecked-hash /{document['venv']} /usr/lib/{document['python']} || true",
+        f"/usr/bin/{document['python']} -I -S -m compileall -qq -j 0 --invalidation-mode unchecked-hash {targets} || true",
         f"cd /tmp; {python} -c {shlex.quote(document['try'])}",
         "rm -rf /tmp/* /root/.cache /var/log/* /var/cache/*",
     ])  # fmt: skip

@@ -12,7 +12,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from host.command import CommandFailed, run
+from host import command
+from host.command import CommandFailed
 from host.images import recipe
 from host.images.contained import contained
 from host.images.recipe import Recipe
@@ -30,10 +31,10 @@ def unpack_tools(folder: Path, log: Path) -> None:
     for part in (lists / "partial", archives / "partial"):
         part.mkdir(parents=True, exist_ok=True)
     own = ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={archives}", "-o", "APT::Sandbox::User="]
-    run(["apt-get", *own, "-qq", "update"], timeout=300, log=log)
-    run(["apt-get", *own, "-qq", "download", "mmdebstrap", "debian-archive-keyring"], timeout=300, cwd=archives, log=log)
+    command.run(["apt-get", *own, "-qq", "update"], timeout=300, log=log)
+    command.run(["apt-get", *own, "-qq", "download", "mmdebstrap", "debian-archive-keyring"], timeout=300, cwd=archives, log=log)
     for package in sorted(archives.glob("*.deb")):
-        run(["dpkg-deb", "-x", package, folder], timeout=60, log=log)
+        command.run(["dpkg-deb", "-x", package, folder], timeout=60, log=log)
 
 
 def pins(versions: Mapping[str, str]) -> str:
@@ -54,7 +55,7 @@ def make_rootfs(wanted: Recipe, target: Path, *, tools: Path, busy: Path, log: P
         wanted.document["suite"], target, *([mirror] if mirror else []),
     ]  # fmt: skip
     try:
-        run([*contained(busy), *words], timeout=1200, log=log, root=True)
+        command.run([*contained(busy), *words], timeout=1200, log=log, root=True)
     except CommandFailed as error:
         if "Failed to fetch" in error.output or "Could not resolve" in error.output or "Unable to locate" in error.output:
             raise HostError(
@@ -67,7 +68,7 @@ def make_rootfs(wanted: Recipe, target: Path, *, tools: Path, busy: Path, log: P
 def installed(rootfs: Path) -> dict[str, str]:
     """Packages with their versions as `rootfs` has them. Raises CommandFailed."""
     admin = rootfs / "var/lib/dpkg"
-    said = run(["dpkg-query", f"--admindir={admin}", "-W", "-f", "${Package}=${Version}\n"], timeout=60).stdout
+    said = command.run(["dpkg-query", f"--admindir={admin}", "-W", "-f", "${Package}=${Version}\n"], timeout=60).stdout
     return recipe.packages(said)
 
 

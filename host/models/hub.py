@@ -7,7 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from host.command import CommandFailed, run
+from host import command
+from host.command import CommandFailed
 from host.models import packages
 from host.progress import step
 from stacks.errors import HostError
@@ -27,7 +28,7 @@ def make(spec: WeightsPlan, work: Path) -> Path:
     with step(f"model {where}: {spec.download_gib:.2f} GiB from Hugging Face"):
         try:
             # HF_TOKEN comes from the environment that we were given, and stands in no argument.
-            run(
+            command.run(
                 [sys.executable, "-P", script, spec.repository, spec.revision or "main", result],
                 timeout=_HOURS, environment={"PYTHONPATH": str(client), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HOME": str(work / "home")},
             )  # fmt: skip

@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from host import images
-from host.command import CommandFailed, run
+from host import command, images
+from host.command import CommandFailed
 from host.images import contained, recipe
 from host.images.unpacked import unpacked
 from host.progress import step
@@ -73,7 +73,7 @@ def install(lock: Path, target: Path) -> None:
         ":all:",
     ]
     try:
-        run([contained.uv(), *words, "-r", lock], timeout=1800)
+        command.run([contained.uv(), *words, "-r", lock], timeout=1800)
     except CommandFailed as error:
         if error.code == 127:
             raise HostError("the installer uv was not found", remedy="./lab makes it part of .venv on its first run") from error
