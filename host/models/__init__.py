@@ -9,8 +9,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from host.files import lock
 from host.images import disk
 from host.models import hub, packages
@@ -78,7 +76,7 @@ def _specification(environment: Mapping[str, str]) -> tuple[WeightsPlan, Path]:
         cache = Path(environment["LAB_CACHE"]).expanduser()
     except KeyError as error:
         raise HostError(f"{error.args[0]} is not set", remedy="this is the program's own step: ./lab up STACK runs it") from None
-    except ValidationError as error:
+    except ValueError as error:  # pydantic's own error is one
         raise HostError(f"LAB_SPEC describes no weights: {error}", remedy="./lab up STACK runs this step with a fitting one") from None
     if not cache.is_absolute():
         raise HostError(
