@@ -10,7 +10,7 @@ from typing import Any, Final
 from engine.apply import ownership, readiness
 from engine.apply.cluster import ApiError, Cluster, is_conflict
 from engine.apply.handler import Made, Outputs, Task
-from engine.apply.interrupt import Interrupt
+from engine.apply.interrupt import Interrupt, InterruptedRunError
 from engine.apply.kubeconfig import read_access, text_of
 from engine.errors import EngineError
 from engine.kinds.kubernetes import mark_secrets
@@ -136,6 +136,8 @@ class Objects:
             live = self._wait_ready(task, cluster, path, live)
         except EngineError as problem:  # it is there, which the state must say
             trouble = problem
+            if not isinstance(problem, InterruptedRunError):
+                trouble = EngineError(f"{inputs['kind']} {inputs['metadata']['name']}: {problem}")
             live = self._look(cluster, path) or live
         metadata = live["metadata"]
         name = f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else str(metadata["name"])
