@@ -85,7 +85,9 @@ def _build_one(go: str, module: GoModule, package: str, out: Path, environment: 
     temporary = out.with_name(f".{out.name}.partial")
     with step(f"building {out.name} {module.version}"):
         command.run(
-            ["nice", "-n", "5", go, "build", "-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags", module.ldflags, "-o", temporary, package],
+            # Tied to us: the orphan of a killed run would go on building beside the next one.
+            ["setpriv", "--pdeathsig", "KILL", "nice", "-n", "5",
+             go, "build", "-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags", module.ldflags, "-o", temporary, package],
             timeout=_BUILD_SECONDS, cwd=module.folder,
             environment={"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": f"-p={os.cpu_count() or 1}", **environment},
         )  # fmt: skip

@@ -7,18 +7,15 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
-from pydantic import ValidationError
-
-from host import command, files, state
+from host import files, state
 from host.embedded import cgroups, namespaces, ownership, parts, preflight, programs, teardown
 from host.embedded.converge import Converging, look, node_problem, supervisor
 from host.embedded.layout import Layout
 from host.progress import step
 from stacks.errors import HostError
 from stacks.planning.plan import EmbeddedPlan
-
-_SUDO_SECONDS = 3600.0
 
 
 def ensure(environment: Mapping[str, str]) -> None:
@@ -31,8 +28,8 @@ def ensure(environment: Mapping[str, str]) -> None:
             preflight.check(layout, warm=ready is not None)
     made = parts.make(layout.plan, layout.cache)
     if os.geteuid() != 0:
+        state.folder(layout.stack).mkdir(parents=True, exist_ok=True)  # the caller's own, before root writes into it
         _as_root("ensure", environment)
-        return
     _use_tools(made)
     with files.lock(_lock(layout), what=f"the cluster {layout.plan.name}"):
         ownership.require(layout)
@@ -46,7 +43,6 @@ def status(environment: Mapping[str, str]) -> None:
     layout = _layout(environment)
     if os.geteuid() != 0:
         _as_root("status", environment)
-        return
     found = supervisor(layout, None, [])
     running = {name: found.find(name) for name in (*programs.FIRST, *programs.SECOND)}
     problems = {name: text for name, text in look(layout).items() if text} if namespaces.present(layout) else {}
@@ -69,7 +65,6 @@ def destroy(environment: Mapping[str, str]) -> None:
     layout = _layout(environment)
     if os.geteuid() != 0:
         _as_root("destroy", environment)
-        return
     with files.lock(_lock(layout), what=f"the cluster {layout.plan.name}"):
         if not ownership.require(layout) and namespaces.link_owner(layout.link) != layout.link_alias:
             _say({"cluster": layout.plan.name, "removed": False, "kept": [str(layout.cache)]})
@@ -87,18 +82,17 @@ def _layout(environment: Mapping[str, str]) -> Layout:
         return Layout(environment["LAB_STACK"], EmbeddedPlan.model_validate_json(environment["LAB_SPEC"]))
     except KeyError as error:
         raise HostError(f"{error.args[0]} is not set", remedy="`lab up` sets it; by hand: LAB_STACK=dev LAB_SPEC=\"$(lab plan dev --json | jq -c .cluster)\"") from None
-    except ValidationError as error:
+    except ValueError as error:
         raise HostError(f"LAB_SPEC is no embedded cluster: {error}") from None
 
 
-def _as_root(verb: str, environment: Mapping[str, str]) -> None:
-    """Runs the same verb through `sudo -n`, with the caller's home and as the owner of what it writes for the caller."""
+def _as_root(verb: str, environment: Mapping[str, str]) -> NoReturn:
+    """Becomes the same verb under `sudo -n`, with the caller's home and as the owner of what it writes for the caller."""
     kept = {name: environment[name] for name in ("LAB_STACK", "LAB_SPEC", "LAB_GENERATION", "PATH") if name in environment}
     kept |= {"HOME": str(Path.home()), "LAB_OWNER_UID": str(os.getuid()), "LAB_OWNER_GID": str(os.getgid()), "PYTHONPATH": str(Path(__file__).parents[2])}
-    words = ["env", *(f"{n}={v}" for n, v in kept.items()), sys.executable, "-m", "host", "embedded", verb]
-    done = command.run(words, timeout=_SUDO_SECONDS, root=True)
-    sys.stderr.write(done.stderr)
-    sys.stdout.write(done.stdout)
+    words = ["sudo", "-n", "env", *(f"{n}={v}" for n, v in kept.items()), sys.executable, "-m", "host", "embedded", verb]
+    sys.stderr.flush()
+    os.execvp(words[0], words)  # noqa: S606 - not through the wrapper: its progress must be seen while it works
 
 
 def _lock(layout: Layout) -> Path:

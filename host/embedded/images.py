@@ -34,7 +34,7 @@ def ensure_images(layout: Layout, parts: Parts) -> list[str]:
     there = set(ctr(layout, parts, "images", "list", "--quiet").split())
     imported = []
     if (pause := pause_reference(parts)) not in there:
-        archive = layout.cache / "images" / f"pause-{pause.rpartition(':')[2]}.tar"
+        archive = layout.images.parent / f"pause-{pause.rpartition(':')[2]}.tar"
         if not archive.exists():
             write_pause(archive, (parts.pause / "pause").read_bytes(), pause)
         ctr(layout, parts, "images", "import", str(archive), timeout=120)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -44,8 +45,8 @@ def enter(layout: Layout) -> list[str]:
 
 
 def present(layout: Layout) -> bool:
-    """Whether both namespaces are pinned."""
-    return _is_pinned(layout.network_namespace) and _is_pinned(layout.mount_namespace)
+    """Whether both namespaces are pinned and were made to their end."""
+    return _ready(layout).exists() and _is_pinned(layout.network_namespace) and _is_pinned(layout.mount_namespace)
 
 
 def is_inside(layout: Layout, pid: int) -> bool:
@@ -61,6 +62,7 @@ def is_inside(layout: Layout, pid: int) -> bool:
 
 def make(layout: Layout) -> None:
     """Makes both namespaces anew and pins them; whatever ran in earlier ones must be gone. Raises HostError."""
+    _ready(layout).unlink(missing_ok=True)
     unpin(layout)
     for stale in (layout.run / "containerd", layout.run / "cni"):  # of processes that ended with the old namespaces, as a reboot would
         shutil.rmtree(stale, ignore_errors=True)
@@ -77,15 +79,15 @@ def make(layout: Layout) -> None:
     script = ["set -e", "ip link set lo up"]
     for target, source in hidden.items():
         source.mkdir(parents=True, exist_ok=True, mode=0o755)
-        script.append(f"mount --bind '{source}' '{target}'")
+        script.append(shlex.join(["mount", "--bind", str(source), str(target)]))
     for name, value in KERNEL_SETTINGS.items():
         file = settings / name
         files.write_atomic(file, f"{value}\n")
-        script.append(f"if [ -e /proc/sys/{name} ]; then mount --bind '{file}' /proc/sys/{name}; fi")
+        script.append(f"if [ -e /proc/sys/{name} ]; then mount --bind {shlex.quote(str(file))} /proc/sys/{name}; fi")
     script += [f"echo {value} > /proc/sys/{name}" for name, value in NAMESPACED_SETTINGS.items()]
-    command.run(
-        ["unshare", f"--net={layout.network_namespace}", f"--mount={layout.mount_namespace}", "--propagation", "slave", "sh", "-c", "\n".join(script)], timeout=_SECONDS
-    )
+    script.append(shlex.join(["touch", str(_ready(layout))]))
+    own = [f"--net={layout.network_namespace}", f"--mount={layout.mount_namespace}", "--propagation", "slave"]
+    command.run(["setpriv", "--pdeathsig", "KILL", "unshare", *own, "sh", "-c", "\n".join(script)], timeout=_SECONDS)
 
 
 def connect(layout: Layout) -> bool:
@@ -93,27 +95,29 @@ def connect(layout: Layout) -> bool:
     if _is_connected(layout):
         return False
     disconnect(layout)
-    inside = ["nsenter", f"--net={layout.network_namespace}", "--", "ip"]
-    steps: list[list[str]] = [
-        ["ip", "link", "add", layout.link, "alias", layout.link_alias, "type", "veth", "peer", "name", "eth0", "netns", str(layout.network_namespace)],
-        ["ip", "link", "set", layout.link, "alias", layout.link_alias],
-        ["ip", "address", "add", f"{layout.host_address}/30", "dev", layout.link],
-        ["ip", "link", "set", layout.link, "up"],
-        [*inside, "address", "add", f"{layout.plan.address}/30", "dev", "eth0"],
-        [*inside, "link", "set", "eth0", "up"],
-        [*inside, "route", "add", "default", "via", layout.host_address],
-        ["ip", "route", "add", layout.pods, "via", layout.plan.address, "dev", layout.link],
-        ["ip", "route", "add", layout.services, "via", layout.plan.address, "dev", layout.link],
-    ]
-    steps[0] = [w for w in steps[0] if w not in ("alias", layout.link_alias)]
-    for arguments in steps:
-        command.run(arguments, timeout=_SECONDS)
+    node, link = layout.plan.address, layout.link
+    inside = f"nsenter --net={layout.network_namespace} -- ip"
+    command.run(f"{inside} link delete eth0".split(), timeout=_SECONDS, check=False)  # of a killed run; its other end goes with it
+    command.run(f"{inside} link add {link} type veth peer name eth0".split(), timeout=_SECONDS)
+    # Marked before it comes out to the machine: there is never a link there of which nobody knows whose it is.
+    command.run([*f"{inside} link set {link} alias".split(), layout.link_alias], timeout=_SECONDS)
+    for line in (
+        f"{inside} link set {link} netns {os.getpid()}",
+        f"ip address add {layout.host_address}/30 dev {link}",
+        f"ip link set {link} up",
+        f"{inside} address add {node}/30 dev eth0",
+        f"{inside} link set eth0 up",
+        f"{inside} route add default via {layout.host_address}",
+        f"ip route add {layout.pods} via {node} dev {link}",
+        f"ip route add {layout.services} via {node} dev {link}",
+    ):
+        command.run(line.split(), timeout=_SECONDS)
     return True
 
 
 def disconnect(layout: Layout) -> None:
-    """Removes the machine's end of the pair, and with it the other end and the routes."""
-    if link_owner(layout.link) is not None:
+    """Removes the machine's end of the pair, if it is ours, and with it the other end and the routes."""
+    if link_owner(layout.link) == layout.link_alias:
         command.run(["ip", "link", "delete", layout.link], timeout=_SECONDS)
 
 
@@ -160,11 +164,16 @@ def _make_mount_points(layout: Layout, wanted: list[Path]) -> None:
             path.mkdir(parents=True, exist_ok=True)
 
 
+def _ready(layout: Layout) -> Path:
+    """Stands when the namespaces hold all that they should; a killed or failed run leaves none."""
+    return layout.run / "namespaces-ready"
+
+
 def _is_connected(layout: Layout) -> bool:
     if link_owner(layout.link) != layout.link_alias:
         return False
-    routes = command.run(["ip", "-json", "route", "show", "dev", layout.link], timeout=_SECONDS, check=False).stdout
-    inside = command.run(["nsenter", f"--net={layout.network_namespace}", "--", "ip", "-json", "address", "show", "dev", "eth0"], timeout=_SECONDS, check=False).stdout
+    routes = command.run(f"ip -json route show dev {layout.link}".split(), timeout=_SECONDS, check=False).stdout
+    inside = command.run(f"nsenter --net={layout.network_namespace} -- ip -json address show dev eth0".split(), timeout=_SECONDS, check=False).stdout
     try:
         destinations = {r.get("dst") for r in json.loads(routes or "[]")}
         addresses = {a.get("local") for link in json.loads(inside or "[]") for a in link.get("addr_info", [])}

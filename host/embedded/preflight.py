@@ -15,8 +15,9 @@ from host.embedded import cgroups, namespaces, ownership
 from host.embedded.layout import SLOTS, Layout
 from stacks.errors import HostError
 
-_WARM_GIB, _COLD_GIB, _MEMORY_GIB = 25, 40, 7.5  # machines sold as 8 GiB show a little less
-_PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux", "mount": "mount", "apt-get": "apt", "dpkg-deb": "dpkg", "tar": "tar"}
+_COLD_GIB, _WARM_GIB, _RESTART_GIB = 40, 25, 2  # all to be built; programs built; only started again
+_MEMORY_GIB = 7.5  # machines sold as 8 GiB show a little less
+_PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux", "setpriv": "util-linux", "mount": "mount", "apt-get": "apt", "dpkg-deb": "dpkg", "tar": "tar"}
 _FEATURES = {
     "veth links": "ip link add lab0 type veth peer name lab1",
     "bridges": "ip link add labbr type bridge",
@@ -58,7 +59,8 @@ def _programs() -> Iterable[str]:
 
 
 def _space(layout: Layout, *, warm: bool) -> Iterable[str]:
-    needed = _WARM_GIB if warm else _COLD_GIB
+    again = warm and (layout.state / "etcd" / "member").exists()
+    needed = _RESTART_GIB if again else _WARM_GIB if warm else _COLD_GIB
     for path in {_existing(layout.cache), _existing(layout.state)}:
         free = shutil.disk_usage(path).free / 2**30
         if free < needed:
@@ -80,11 +82,11 @@ def conflicts(layout: Layout, routes: list[dict[str, str]]) -> Iterable[str]:
     """Networks of the machine that overlap the cluster's; its own link does not count."""
     own = [ipaddress.ip_network(n, strict=False) for n in (f"{layout.plan.address}/30", layout.pods, layout.services)]
     for route in routes:
-        if route.get("dst", "default") == "default" or route.get("dev") == layout.link:
+        if route.get("dst", "default") == "default" or layout.link in route.values():
             continue
         network = ipaddress.ip_network(route["dst"], strict=False)
         if any(network.version == 4 and network.overlaps(n) for n in own):
-            yield f"the network {network} on {route.get('dev', '?')} overlaps the cluster's ({', '.join(map(str, own))}): write another cluster.slot"
+            yield f"the network {network} of this machine overlaps the cluster's ({', '.join(map(str, own))}): write another cluster.slot"
     if (alias := namespaces.link_owner(layout.link)) not in (None, layout.link_alias):
         yield f"the link {layout.link} belongs to {alias or 'somebody else'}: write another cluster.slot"
 

@@ -24,7 +24,7 @@ def inventory() -> dict[str, list[str]]:
         "links": sorted(p.name for p in Path("/sys/class/net").iterdir()),
         "routes": sorted(_run("ip", "route", "show", "table", "all").splitlines()),
         "rules": sorted(_run("nft", "list", "ruleset").splitlines()) + sorted(_run("iptables-save").splitlines()),
-        "namespaces": sorted({line.split()[0] + " " + line.split()[1] for line in _run("lsns", "--noheadings", "--output", "NS,TYPE").splitlines()}),
+        "namespaces": sorted(_cluster_namespaces()),
         "cgroups": sorted(str(p) for p in Path("/sys/fs/cgroup").glob("*/*") if p.is_dir()),
         "settings": sorted(_settings()),
         "folders": sorted(str(p) for f in _FOLDERS if (p := Path(f)).exists()),
@@ -56,6 +56,18 @@ def _command(process: Path) -> str:
         return "" if stat.rpartition(")")[2].split()[0] in "ZX" else (process / "comm").read_text().strip()
     except OSError:
         return ""
+
+
+def _cluster_namespaces() -> set[str]:
+    """Mount namespaces in which a kubelet's fixed paths are covered, and the network namespaces beside them; an image build has others."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(f" {place} " in (process / "mountinfo").read_text() for place in ("/var/lib/kubelet", "/run/containerd")):
+                found |= {str((process / "ns" / kind).readlink()) for kind in ("mnt", "net")}
+        except OSError:
+            continue
+    return found
 
 
 def _settings() -> list[str]:
