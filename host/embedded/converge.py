@@ -22,7 +22,7 @@ from stacks.errors import HostError
 
 _READY_SECONDS = 180.0
 _HUNG_SECONDS = 30.0
-_FRESH_LEASE_SECONDS = 40.0
+_FRESH_SECONDS = 40.0
 _BINDINGS = {
     # The API server reads logs and forwards ports through the kubelet under this name.
     "local-ai-lab:kubelet-client": ("system:kubelet-api-admin", {"kind": "User", "name": "kube-apiserver"}),
@@ -180,15 +180,25 @@ def look(layout: Layout) -> dict[str, str]:
 
 
 def node_problem(layout: Layout) -> str:
-    """Why the node is not ready, or the empty text. The lease tells a living kubelet from a Ready that nobody renewed."""
+    """Why the node is not ready, or the empty text. Lease and heartbeat tell a living kubelet from a Ready that nobody renewed."""
     node = layout.plan.node
     try:
         conditions = api.request(layout, "GET", f"/api/v1/nodes/{node}")["status"].get("conditions", [])
+    except api.ApiError as error:
+        return error.message
+    ready = next((c for c in conditions if c["type"] == "Ready"), None)
+    if not ready or ready["status"] != "True":
+        return str((ready or {}).get("message", f"{node} has not reported yet"))
+    if _age(ready["lastHeartbeatTime"]) < _FRESH_SECONDS:  # a new node has no lease in its first ten seconds
+        return ""
+    try:
         lease = api.request(layout, "GET", f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
     except api.ApiError as error:
         return error.message
-    renewed = datetime.datetime.fromisoformat(lease["spec"]["renewTime"].replace("Z", "+00:00"))
-    if (age := (datetime.datetime.now(datetime.UTC) - renewed).total_seconds()) > _FRESH_LEASE_SECONDS:
-        return f"the kubelet of {node} last said that it lives {age:.0f} s ago"
-    ready = next((c for c in conditions if c["type"] == "Ready"), None)
-    return "" if ready and ready["status"] == "True" else str((ready or {}).get("message", f"{node} has not reported yet"))
+    age = _age(lease["spec"]["renewTime"])
+    return "" if age < _FRESH_SECONDS else f"the kubelet of {node} last said that it lives {age:.0f} s ago"
+
+
+def _age(moment: str) -> float:
+    """Seconds since an API time."""
+    return (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(moment.replace("Z", "+00:00"))).total_seconds()

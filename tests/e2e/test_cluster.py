@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 import urllib.request
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from host import command
-from host.embedded import cgroups
+from host.embedded import cgroups, namespaces
 from tests.support.inventory import difference, inventory
 
 pytestmark = pytest.mark.e2e
@@ -125,6 +126,38 @@ def test_the_whole_cluster_killed_comes_back_with_its_data(clusters):
     assert _uid(cluster) == uid
     cluster.kubectl("wait", "-n", "e2e", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "pod", "pause", "--timeout=90s")
     assert json.loads((cluster.layout.state.parent / "cluster.json").read_text())["generation"] == 1
+
+
+def test_after_a_reboot_the_cluster_comes_back_with_its_data(clusters):
+    cluster, _ = clusters
+    cluster.host("ensure")
+    uid = _uid(cluster)
+    # What a reboot takes away: processes, namespaces, links, cgroups, /run.
+    assert not cgroups.kill(cluster.layout, seconds=15)
+    namespaces.disconnect(cluster.layout)
+    namespaces.unpin(cluster.layout)
+    assert not cgroups.remove(cluster.layout)
+    shutil.rmtree(cluster.layout.run)
+    cluster.host("ensure")
+    assert _uid(cluster) == uid
+    assert cluster.host("status")["state"] == "running"
+
+
+def test_a_half_dead_cluster_is_removed_in_bounded_time(clusters):
+    cluster, _ = clusters
+    before = inventory()
+    cluster.host("ensure")
+    _apply(cluster, _namespace(), _pod("pause", cluster.pause()))
+    cluster.kubectl("wait", "-n", "e2e", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+    for program in ("containerd", "etcd"):
+        os.kill(cluster.pid(program), signal.SIGKILL)
+    shutil.rmtree(cluster.layout.pki)
+    shutil.rmtree(cluster.layout.run / "programs")
+    cluster.host("destroy")
+    assert cluster.seconds < 60
+    assert difference(before, inventory()) == {}
+    cluster.host("ensure")  # what containerd still remembers of the dead does no harm
+    assert cluster.kubectl("get", "pods", "-A", "-o", "name") == ""
 
 
 def test_a_changed_configuration_file_is_put_right_and_its_program_restarted(clusters):
