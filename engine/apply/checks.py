@@ -35,11 +35,11 @@ def require_applicable(types: Iterable[str], *, embedded: bool) -> None:
         raise RefusedError("the embedded engine works on the lab's embedded cluster and on Commands; this stack has another cluster")
 
 
-def require_mark(providers: Iterable[Mapping[str, Any]], interrupt: Interrupt) -> None:
+def require_mark(providers: Iterable[Mapping[str, Any]], interrupt: Interrupt, folder: Path) -> None:
     """Raises RefusedError where a provider's cluster is up and is not ours; one that is not there yet is looked at when it is used."""
     for options in providers:
         try:
-            access = read_access(text_of(str(options.get("kubeconfig") or "")), str(options.get("context") or ""))
+            access = read_access(text_of(str(options.get("kubeconfig") or ""), folder), str(options.get("context") or ""))
         except EngineError:
             continue
         cluster = Cluster(access, interrupt, patience=_GLANCE)

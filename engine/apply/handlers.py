@@ -20,7 +20,7 @@ class Handlers:
     """What a run works with; close it at the end."""
 
     def __init__(self, around: Surroundings) -> None:
-        self.clusters = Clusters(around.interrupt)
+        self.clusters = Clusters(around.interrupt, around.folder)
         self._commands = Commands(around)
         self._objects = Objects(self.clusters, around.interrupt)
 

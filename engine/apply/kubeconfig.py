@@ -28,14 +28,14 @@ class Access:
     headers: Mapping[str, str] = field(repr=False)
 
 
-def text_of(setting: str) -> str:
-    """The kubeconfig that a provider's setting means: the content of the file that it names, or the setting itself.
+def text_of(setting: str, folder: Path) -> str:
+    """The kubeconfig that a provider's setting means: the content of the file that it names (in `folder`), or the setting itself.
 
     Raises EngineError where it names a file that is not there.
     """
-    path = Path(setting).expanduser()
     if "\n" in setting:
         return setting
+    path = folder / Path(setting).expanduser()
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

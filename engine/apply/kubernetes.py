@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from engine.apply import ownership, readiness
@@ -24,8 +25,8 @@ _MANAGER: Final = "__fieldManager"
 class Clusters:
     """The clusters of one run, by the content of their kubeconfig: a rewritten one is another client."""
 
-    def __init__(self, interrupt: Interrupt) -> None:
-        self._interrupt = interrupt
+    def __init__(self, interrupt: Interrupt, folder: Path) -> None:
+        self._interrupt, self._folder = interrupt, folder
         self._known: dict[tuple[str, str], Cluster] = {}
         self._lock = threading.Lock()
 
@@ -35,7 +36,7 @@ class Clusters:
         setting, context = str(options.get("kubeconfig") or ""), str(options.get("context") or "")
         if not setting:
             raise EngineError("the Kubernetes provider names no kubeconfig", remedy="set kubeconfig on the provider")
-        text = text_of(setting)
+        text = text_of(setting, self._folder)
         with self._lock:
             if (text, context) not in self._known:
                 self._known[text, context] = Cluster(read_access(text, context), self._interrupt)

@@ -83,7 +83,7 @@ def up(
         if not planned.ok:
             return Result({}, planned.outputs, planned.diagnostics, ok=False, steps=(), exit_code=1)
         checks.require_applicable((step.type for step in planned.steps if step.custom), embedded=embedded)
-        checks.require_mark(checks.providers_of(planned.steps), run.interrupt)
+        checks.require_mark(checks.providers_of(planned.steps), run.interrupt, program.root)
         run.voice.learn(value for key, value in config.values.items() if key in config.secret_keys)
         planner = Planner(program.project, program.stack, config.values, run.state, new_id=lambda: str(uuid.uuid4()))
         ledger = Ledger(state, run.state, run.secrets, planner.aliases)
@@ -142,7 +142,7 @@ def down(
         names = {item["urn"] for item in records}
         alone = [item for item in records if is_object(item["type"]) and item.get("deletedWith") not in names]
         used = {item.get("provider", "").rpartition("::")[2] for item in alone}
-        checks.require_mark([item.get("inputs", {}) for item in records if item.get("id") in used], run.interrupt)
+        checks.require_mark([item.get("inputs", {}) for item in records if item.get("id") in used], run.interrupt, root)
         sweeper = Sweeper(ledger, run.handlers, run.voice, run.interrupt)
         sweeper.sweep(records, _unsure(ledger), parallel, lambda urn, error: diagnostics.append(Diagnostic("error", str(error), urn)))
         ledger.flush()
