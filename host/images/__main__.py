@@ -64,10 +64,8 @@ def _lock() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Work(Path(temporary) / "work")
         work.begin()
-        tools = build.cache_folder() / "tools/mmdebstrap"
-        rootfs.unpack_tools(tools, work.log)
         unpinned = recipe.Recipe(folder, wanted.document, {}, wanted.digest)
-        rootfs.make_rootfs(unpinned, work.rootfs, tools=tools, busy=work.busy, log=work.log)
+        rootfs.make_rootfs(unpinned, work.rootfs, tools=rootfs.tools(build.cache_folder()), busy=work.busy, log=work.log)
         lines = (f"{name}={version}\n" for name, version in sorted(rootfs.installed(work.rootfs).items()))
         text = "# Debian packages of the base with their versions; `python -m host.images lock` makes it again.\n" + "".join(lines)
         work.remove(work.rootfs)

@@ -67,16 +67,15 @@ def _build(wanted: Recipe, final: Path) -> None:
             }
             oci.write_layout(
                 work.rootfs, work.layout, reference=wanted.reference, config=document["config"], architecture=document["architecture"],
-                split=[document["venv"]], labels=labels, log=work.log,
+                split=[document["venv"]], labels=labels, busy=work.busy, log=work.log,
             )  # fmt: skip
             os.sync()
     _put(work, final)
 
 
 def _phases(wanted: Recipe, work: Work) -> list[tuple[str, str, Callable[[], None]]]:
-    tools = cache_folder() / "tools/mmdebstrap"
     return [
-        ("base", "Debian base", lambda: phases.base(wanted, work, tools)),
+        ("base", "Debian base", lambda: phases.base(wanted, work, cache_folder())),
         (
             "packages",
             f"vLLM {wanted.document['version']} with its Python packages, 2.4 GB to download",

@@ -29,10 +29,15 @@ _PASSED_ON = (
 _INSIDE = "/mnt"
 
 
+def alone(busy: Path) -> list[str | Path]:
+    """The words before a command that wait until no orphan works with `busy`, and make the command end with us."""
+    return ["nice", "-n", "5", "setpriv", "--pdeathsig", "KILL", "flock", "--no-fork", busy]
+
+
 def contained(busy: Path, *, network: bool = True) -> list[str | Path]:
     """The words before a command that give it namespaces of its own and make it end with us."""
     own = ["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", *([] if network else ["--net"])]
-    return ["nice", "-n", "5", "setpriv", "--pdeathsig", "KILL", "flock", "--no-fork", busy, "unshare", *own]
+    return [*alone(busy), "unshare", *own]
 
 
 def in_root(

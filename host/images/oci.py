@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from host import command
+from host.images.contained import alone
 
 _IMAGE = "application/vnd.oci.image"
 _NOT_IN_LAYERS = ("./proc/*", "./sys/*", "./dev/*", "./mnt/*", "./tmp/*", "./run/*", "./uv-cache")
@@ -24,6 +25,7 @@ def write_layout(
     architecture: str,
     split: Sequence[str],
     labels: Mapping[str, str],
+    busy: Path,
     log: Path,
 ) -> None:
     """Writes `rootfs` into the folder `target` as one image: a layer of everything else, and one for each folder of `split`.
@@ -34,7 +36,7 @@ def write_layout(
     blobs = target / "blobs/sha256"
     blobs.mkdir(parents=True)
     rest = [*(f"--exclude=./{folder}/*" for folder in split), *(f"--exclude={name}" for name in _NOT_IN_LAYERS), "."]
-    layers = [_layer(rootfs, blobs, words, log) for words in (rest, *([f"./{folder}"] for folder in split))]
+    layers = [_layer(rootfs, blobs, words, busy, log) for words in (rest, *([f"./{folder}"] for folder in split))]
     settings = {
         "architecture": architecture,
         "os": "linux",
@@ -70,18 +72,18 @@ def layer_paths(layout: Path) -> list[Path]:
     return [_path(layout, layer) for layer in json.loads(_path(layout, entry).read_text(encoding="utf-8"))["layers"]]
 
 
-def unpack(layout: Path, target: Path, log: Path) -> None:
+def unpack(layout: Path, target: Path, *, busy: Path, log: Path) -> None:
     """The image's root file system into `target`, owners kept. Raises CommandFailed."""
     target.mkdir(parents=True, exist_ok=True)
     for layer in layer_paths(layout):
-        command.run(["nice", "-n", "5", "tar", "-C", target, "--numeric-owner", "-xpf", layer], timeout=900, log=log, root=True)
+        command.run([*alone(busy), "tar", "-C", target, "--numeric-owner", "-xpf", layer], timeout=900, log=log, root=True)
 
 
-def _layer(rootfs: Path, blobs: Path, words: Sequence[str], log: Path) -> dict[str, Any]:
+def _layer(rootfs: Path, blobs: Path, words: Sequence[str], busy: Path, log: Path) -> dict[str, Any]:
     raw = blobs / "writing"
     raw.unlink(missing_ok=True)
     same = ["--format=gnu", "--numeric-owner", "--sort=name", "--mtime=@0", "--hard-dereference"]
-    command.run(["nice", "-n", "5", "tar", "-C", rootfs, *same, "-cf", raw, *words], timeout=1200, log=log, root=True)
+    command.run([*alone(busy), "tar", "-C", rootfs, *same, "-cf", raw, *words], timeout=1200, log=log, root=True)
     with raw.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     raw.rename(blobs / digest)

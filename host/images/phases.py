@@ -54,7 +54,7 @@ class Work:
         if self.folder not in path.parents:
             raise HostError(f"a build wanted to delete {path}, which is not its own", remedy="report this")
         if path.exists():
-            command.run(["flock", self.busy, "rm", "-rf", "--one-file-system", path], timeout=600, root=True)
+            command.run([*contained.alone(self.busy), "rm", "-rf", "--one-file-system", path], timeout=600, root=True)
 
     def discard(self) -> None:
         """Removes the folder with everything in it."""
@@ -62,11 +62,10 @@ class Work:
         shutil.rmtree(self.folder)
 
 
-def base(recipe: Recipe, work: Work, tools: Path) -> None:
+def base(recipe: Recipe, work: Work, cache: Path) -> None:
     """Debian's essential packages and the recipe's, with a user, and without traces of this machine."""
     work.remove(work.rootfs)
-    rootfs.unpack_tools(tools, work.log)
-    rootfs.make_rootfs(recipe, work.rootfs, tools=tools, busy=work.busy, log=work.log)
+    rootfs.make_rootfs(recipe, work.rootfs, tools=rootfs.tools(cache), busy=work.busy, log=work.log)
     found = rootfs.installed(work.rootfs)
     drift = {name: found.get(name) for name in sorted({*found, *recipe.debian}) if found.get(name) != recipe.debian.get(name)}
     for name, version in drift.items():

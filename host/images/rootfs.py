@@ -10,31 +10,38 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from host import command
+from host import command, debian
 from host.command import CommandFailed
 from host.images import recipe
 from host.images.contained import contained
 from host.images.recipe import Recipe
 from stacks.errors import HostError
 
+_PROGRAM = "usr/bin/mmdebstrap"
 _KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
 _NEEDED = ("apt-get", "dpkg-deb", "perl", "unshare", "setpriv", "flock", "chroot")
 
 
-def unpack_tools(folder: Path, log: Path) -> None:
-    """mmdebstrap and Debian's keys, unpacked into `folder`; the machine's package lists stay as they are. Raises CommandFailed."""
-    if (folder / "usr/bin/mmdebstrap").exists() and (folder / _KEYRING).exists():
-        return
-    lists, archives = folder / "apt/lists", folder / "apt/archives"
-    for part in (lists / "partial", archives / "partial"):
-        part.mkdir(parents=True, exist_ok=True)
-    own = ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={archives}", "-o", "APT::Sandbox::User="]
-    command.run(["apt-get", *own, "-qq", "update"], timeout=300, log=log)
-    command.run(["apt-get", *own, "-qq", "download", "mmdebstrap", "debian-archive-keyring"], timeout=300, cwd=archives, log=log)
-    for package in sorted(archives.glob("*.deb")):
-        command.run(["dpkg-deb", "-x", package, folder], timeout=60, log=log)
+@dataclass(frozen=True)
+class Tools:
+    """The program that makes root file systems, and the keys that it trusts."""
+
+    mmdebstrap: Path
+    keyring: Path
+
+
+def tools(cache: Path) -> Tools:
+    """Both from Debian packages unpacked below `cache`, or the system's own where it has them. Raises HostError."""
+    root = debian.unpack(["mmdebstrap", "debian-archive-keyring"], cache) / "root"
+    found = [next((base / part for base in (root, Path("/")) if (base / part).exists()), None) for part in (_PROGRAM, _KEYRING)]
+    if found[0] is None or found[1] is None:
+        raise HostError(
+            f"the packages in {root} lack mmdebstrap or Debian's keys", remedy=f"rm -rf {root.parent}, and run the same command again"
+        )
+    return Tools(found[0], found[1])
 
 
 def pins(versions: Mapping[str, str]) -> str:
@@ -42,16 +49,16 @@ def pins(versions: Mapping[str, str]) -> str:
     return "\n".join(f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n" for name, version in versions.items())
 
 
-def make_rootfs(wanted: Recipe, target: Path, *, tools: Path, busy: Path, log: Path) -> None:
+def make_rootfs(wanted: Recipe, target: Path, *, tools: Tools, busy: Path, log: Path) -> None:
     """Makes `target`, which must not exist. Raises HostError with the way out where the archive cannot be reached."""
     preferences = target.parent / "preferences"
     preferences.write_text(pins(wanted.debian), encoding="utf-8")
     mirror = os.environ.get("LAB_DEBIAN_MIRROR")
     words = [
-        "env", "LC_ALL=C", "SOURCE_DATE_EPOCH=0", f"PATH={tools / 'usr/bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
-        "perl", tools / "usr/bin/mmdebstrap", "--mode=root", "--format=directory", "--variant=essential",
+        "env", "LC_ALL=C", "SOURCE_DATE_EPOCH=0", f"PATH={tools.mmdebstrap.parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "perl", tools.mmdebstrap, "--mode=root", "--format=directory", "--variant=essential",
         f"--architectures={wanted.document['architecture']}", f"--include={','.join(wanted.document['include'])}",
-        f"--keyring={tools / _KEYRING}", f'--setup-hook=cp {shlex.quote(str(preferences))} "$1"/etc/apt/preferences.d/local-ai-lab',
+        f"--keyring={tools.keyring}", f'--setup-hook=cp {shlex.quote(str(preferences))} "$1"/etc/apt/preferences.d/local-ai-lab',
         wanted.document["suite"], target, *([mirror] if mirror else []),
     ]  # fmt: skip
     try:

@@ -27,7 +27,7 @@ def unpacked(reference: str) -> Iterator[Work]:
         disk.require(folder, size * 1.05 + 0.5, what=f"unpacking {reference}")
         try:
             with step("image: unpacking"):
-                oci.unpack(layout, work.rootfs, work.log)
+                oci.unpack(layout, work.rootfs, busy=work.busy, log=work.log)
             yield work
         finally:
             work.discard()

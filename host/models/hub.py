@@ -9,6 +9,7 @@ from pathlib import Path
 
 from host import command
 from host.command import CommandFailed
+from host.images import contained
 from host.models import packages
 from host.progress import step
 from stacks.errors import HostError
@@ -29,7 +30,7 @@ def make(spec: WeightsPlan, work: Path) -> Path:
         try:
             # HF_TOKEN comes from the environment that we were given, and stands in no argument.
             command.run(
-                [sys.executable, "-P", script, spec.repository, spec.revision or "main", result],
+                [*contained.alone(work / "busy"), sys.executable, "-P", script, spec.repository, spec.revision or "main", result],
                 timeout=_HOURS, environment={"PYTHONPATH": str(client), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HOME": str(work / "home")},
             )  # fmt: skip
         except CommandFailed as error:

@@ -73,7 +73,7 @@ def install(lock: Path, target: Path) -> None:
         ":all:",
     ]
     try:
-        command.run([contained.uv(), *words, "-r", lock], timeout=1800)
+        command.run([*contained.alone(target.with_name("busy")), contained.uv(), *words, "-r", lock], timeout=1800)
     except CommandFailed as error:
         if error.code == 127:
             raise HostError("the installer uv was not found", remedy="./lab makes it part of .venv on its first run") from error

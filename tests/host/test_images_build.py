@@ -25,6 +25,7 @@ class Killed(BaseException):
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(rootfs, "tools", lambda cache: rootfs.Tools(cache / "mmdebstrap", cache / "keys.gpg"))
     monkeypatch.setattr(rootfs, "missing_programs", lambda _path: [])
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: _Usage(0, 0, 100 * 2**30))
     monkeypatch.setattr("host.images.phases.shutil.which", lambda name: f"/usr/bin/{name}")
@@ -63,12 +64,11 @@ def _script(text: str) -> Any:
     return check
 
 
-TOOLS = [Call(["apt-get", "update"]), Call(["apt-get", "download", "mmdebstrap"])]
 CONTAINED = ["setpriv", "--pdeathsig", "flock", "unshare", "--kill-child"]
 MAKE = Call([*CONTAINED, "mmdebstrap", "--variant=essential", "bookworm"], _make_root, root=True)
 LIST = Call(["dpkg-query"], output=_packages())
 CLEAN = Call([*CONTAINED, "--net"], _script("/etc/machine-id"), root=True)
-BASE = [*TOOLS, MAKE, LIST, CLEAN]
+BASE = [MAKE, LIST, CLEAN]
 INSTALL = Call(CONTAINED, _script("--require-hashes"), root=True)
 FINISH = Call([*CONTAINED, "--net"], _script("compileall"), root=True)
 LAYERS = [
@@ -101,7 +101,7 @@ def test_a_second_call_runs_nothing(work: Work, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ([*TOOLS, Call(MAKE.words, _make_root, root=True)], [*TOOLS, CLEAR, MAKE, LIST, CLEAN, INSTALL, FINISH, *LAYERS, CLEAR]),
+        ([Call(MAKE.words, _make_root, root=True)], [CLEAR, MAKE, LIST, CLEAN, INSTALL, FINISH, *LAYERS, CLEAR]),
         (BASE, [INSTALL, FINISH, *LAYERS, CLEAR]),
         ([*BASE, INSTALL], [FINISH, *LAYERS, CLEAR]),
         ([*BASE, INSTALL, FINISH, LAYERS[0]], [*LAYERS, CLEAR]),
@@ -159,7 +159,7 @@ def test_other_failures_are_passed_on(work: Work, monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_archive_says_what_to_type(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    expect(monkeypatch, *TOOLS, Call(["mmdebstrap"], output="E: Failed to fetch InRelease  Could not resolve host", code=100))
+    expect(monkeypatch, Call(["mmdebstrap"], output="E: Failed to fetch InRelease  Could not resolve host", code=100))
     with pytest.raises(HostError, match=r"Debian's archive could not be read") as caught:
         ensure_image(recipe_reference())
     assert "LAB_DEBIAN_MIRROR=" in caught.value.remedy
@@ -169,14 +169,14 @@ def test_a_version_that_the_archive_no_longer_has_is_said_and_written_down(
     work: Work, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     newer = Call(["dpkg-query"], output=_packages({"base-files": "99"}))
-    expect(monkeypatch, *TOOLS, MAKE, newer, CLEAN, INSTALL, FINISH, *LAYERS, CLEAR)
+    expect(monkeypatch, MAKE, newer, CLEAN, INSTALL, FINISH, *LAYERS, CLEAR)
     layout = ensure_image(recipe_reference())
     assert "! base package base-files: the recipe says 12." in capsys.readouterr().err
     assert json.loads((layout.parent / "build.json").read_text()) == {"drift": {"base-files": "99"}}
 
 
 def test_pins_name_every_package_with_its_version(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    expect(monkeypatch, *TOOLS, MAKE, Call([], _kill))
+    expect(monkeypatch, MAKE, Call([], _kill))
     with pytest.raises(Killed):
         ensure_image(recipe_reference())
     pins = (work.folder / "preferences").read_text()
@@ -200,7 +200,6 @@ def test_a_layout_that_lost_a_blob_is_made_again(work: Work, monkeypatch: pytest
     layout = ensure_image(recipe_reference())
     oci.layer_paths(layout)[1].write_bytes(b"")
     assert not oci.is_whole(layout)
-    (build.cache_folder() / "tools/mmdebstrap/usr/bin").mkdir(parents=True)
     calls = expect(monkeypatch, *BASE, INSTALL, FINISH, *LAYERS, CLEAR)
     assert oci.is_whole(ensure_image(recipe_reference()))
     calls.done()
@@ -214,6 +213,7 @@ def test_another_reference_is_refused_with_the_way_to_the_right_one(work: Work, 
 
 
 def test_missing_programs_are_all_named(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rootfs, "tools", lambda cache: rootfs.Tools(cache / "mmdebstrap", cache / "keys.gpg"))
     monkeypatch.setattr(rootfs, "missing_programs", lambda _path: ["perl", "setpriv"])
     with pytest.raises(HostError, match="perl, setpriv"):
         ensure_image(recipe_reference())
