@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import functools
-import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 from host import command, files, state
 from host.embedded import api, cgroups, configs, images, namespaces, ownership, pki, programs
 from host.embedded.layout import Layout, owner
+from host.embedded.observe import look, node_problem
 from host.embedded.parts import Parts
 from host.embedded.supervise import Program, Supervisor
 from host.progress import step
@@ -22,7 +20,6 @@ from stacks.errors import HostError
 
 _READY_SECONDS = 180.0
 _HUNG_SECONDS = 30.0
-_FRESH_SECONDS = 40.0
 _BINDINGS = {
     # The API server reads logs and forwards ports through the kubelet under this name.
     "local-ai-lab:kubelet-client": ("system:kubelet-api-admin", {"kind": "User", "name": "kube-apiserver"}),
@@ -58,6 +55,7 @@ class Converging:
         for name in ("etcd", *programs.SECOND):
             self._await(name, supervisor, wanted[name], functools.partial(self._inside_ready, name))
         self._await("node", supervisor, wanted["kubelet"], lambda: node_problem(layout))
+        self._await("controllers", supervisor, wanted["kube-controller-manager"], self._controllers_ready)
         self._record(generation)
 
     def _surroundings(self) -> Supervisor:
@@ -135,6 +133,14 @@ class Converging:
     def _inside_ready(self, name: str) -> str:
         return look(self._layout).get(name, "no answer")
 
+    def _controllers_ready(self) -> str:
+        """Pods are refused in a namespace until a controller has made its service account."""
+        try:
+            api.request(self._layout, "GET", "/api/v1/namespaces/default/serviceaccounts/default")
+        except api.ApiError as error:
+            return error.message
+        return ""
+
     def _permissions(self) -> None:
         path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
         for name, (role, subject) in _BINDINGS.items():
@@ -166,39 +172,3 @@ def supervisor(layout: Layout, parts: Parts | None, homes: list[Path]) -> Superv
     return Supervisor(
         layout.run / "programs", layout.state / "logs", cgroups=homes, prefix=namespaces.enter(layout), environment=parts.environment() if parts else {}
     )
-
-
-def look(layout: Layout) -> dict[str, str]:
-    """What is wrong with each program that listens inside only; an empty text is a healthy one."""
-    words: list[str | Path] = ["nsenter", f"--net={layout.network_namespace}", "--", sys.executable, "-I", Path(__file__).with_name("health.py"), layout.pki]
-    done = command.run(words, timeout=30, check=False)
-    try:
-        found: dict[str, str] = json.loads(done.stdout)
-    except ValueError:
-        return {}
-    return found
-
-
-def node_problem(layout: Layout) -> str:
-    """Why the node is not ready, or the empty text. Lease and heartbeat tell a living kubelet from a Ready that nobody renewed."""
-    node = layout.plan.node
-    try:
-        conditions = api.request(layout, "GET", f"/api/v1/nodes/{node}")["status"].get("conditions", [])
-    except api.ApiError as error:
-        return error.message
-    ready = next((c for c in conditions if c["type"] == "Ready"), None)
-    if not ready or ready["status"] != "True":
-        return str((ready or {}).get("message", f"{node} has not reported yet"))
-    if _age(ready["lastHeartbeatTime"]) < _FRESH_SECONDS:  # a new node has no lease in its first ten seconds
-        return ""
-    try:
-        lease = api.request(layout, "GET", f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
-    except api.ApiError as error:
-        return error.message
-    age = _age(lease["spec"]["renewTime"])
-    return "" if age < _FRESH_SECONDS else f"the kubelet of {node} last said that it lives {age:.0f} s ago"
-
-
-def _age(moment: str) -> float:
-    """Seconds since an API time."""
-    return (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(moment.replace("Z", "+00:00"))).total_seconds()

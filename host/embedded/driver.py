@@ -11,8 +11,9 @@ from typing import NoReturn
 
 from host import files, state
 from host.embedded import cgroups, namespaces, ownership, parts, preflight, programs, teardown
-from host.embedded.converge import Converging, look, node_problem, supervisor
+from host.embedded.converge import Converging, supervisor
 from host.embedded.layout import Layout
+from host.embedded.observe import look, node_problem
 from host.progress import step
 from stacks.errors import HostError
 from stacks.planning.plan import EmbeddedPlan

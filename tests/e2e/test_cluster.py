@@ -44,6 +44,9 @@ def _service(node_port):
 
 
 def _apply(cluster, *documents):
+    if documents[0]["kind"] == "Namespace":
+        cluster.kubectl("apply", "-f", "-", text=json.dumps(documents[0]))
+        cluster.kubectl("wait", "--for=create", "-n", documents[0]["metadata"]["name"], "serviceaccount/default", "--timeout=30s")
     cluster.kubectl("apply", "-f", "-", text="\n".join(json.dumps(d) for d in documents))
 
 

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from host.embedded import api, converge
+from host.embedded import api, observe
 from tests.host.test_embedded_configs import layout
 
 
@@ -38,5 +38,5 @@ def _answers(monkeypatch, *, status="True", heartbeat=0.0, lease=None, node=True
 )
 def test_a_node_is_ready_when_its_kubelet_lives_and_says_so(monkeypatch, answers, problem):
     _answers(monkeypatch, **answers)
-    said = converge.node_problem(layout())
+    said = observe.node_problem(layout())
     assert (problem in said) if problem else said == ""
