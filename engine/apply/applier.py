@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from engine import urns
-from engine.apply.events import Talk, Voice
+from engine.apply.events import Talk
 from engine.apply.handler import Made
 from engine.apply.handlers import Handlers, is_object, task_of
 from engine.apply.interrupt import Interrupt, InterruptedRunError
@@ -30,11 +30,9 @@ class SkippedError(EngineError):
 class Applier:
     """Registrations come from several threads; no more than `parallel` of them work at a time, and none waits for another."""
 
-    def __init__(  # noqa: PLR0917 (each one is another thing, and there is one caller)
-        self, planner: Planner, ledger: Ledger, handlers: Handlers, sweeper: Sweeper, voice: Voice, interrupt: Interrupt
-    ) -> None:  # fmt: skip
+    def __init__(self, planner: Planner, ledger: Ledger, handlers: Handlers, sweeper: Sweeper, interrupt: Interrupt) -> None:
         self._planner, self._ledger, self._handlers, self._sweeper = planner, ledger, handlers, sweeper
-        self._voice, self._interrupt = voice, interrupt
+        self._voice, self._interrupt = sweeper.voice, interrupt
         self._lock = threading.RLock()
         self._slots = threading.BoundedSemaphore()
         self._broken: set[str] = set()

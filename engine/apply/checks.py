@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine import kinds, urns
-from engine.apply.cluster import AwayError, Cluster
+from engine.apply.cluster import ApiError, AwayError, Cluster
 from engine.apply.handlers import is_object
 from engine.apply.interrupt import Interrupt
 from engine.apply.kubeconfig import read_access, text_of
@@ -45,7 +45,7 @@ def require_mark(providers: Iterable[Mapping[str, Any]], interrupt: Interrupt, f
         cluster = Cluster(access, interrupt, patience=_GLANCE)
         try:
             cluster.require_mark()
-        except AwayError:
+        except (ApiError, AwayError):  # what is there now may be the one before: the bootstrap will see to it
             continue
         finally:
             cluster.close()

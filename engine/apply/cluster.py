@@ -17,6 +17,7 @@ from engine.errors import EngineError, RefusedError
 
 MARK: Final = "local-ai-lab/embedded"  # on the namespace kube-system, or on a ConfigMap in it; the cluster's bootstrap writes it
 _TIMEOUT: Final = 30.0
+_CONNECT: Final = 5.0
 _PATIENCE: Final = 60.0  # seconds that a server may be away: it may just be starting
 _PAUSE: Final = 0.5
 _RETRIED: Final = (429, 502, 503, 504)
@@ -42,7 +43,8 @@ class Cluster:
     def __init__(self, access: Access, interrupt: Interrupt, patience: float = _PATIENCE) -> None:
         self.access, self._interrupt, self._patience = access, interrupt, patience
         self._http = httpx.Client(
-            base_url=access.server, headers=dict(access.headers), verify=access.verify, trust_env=False, timeout=_TIMEOUT
+            base_url=access.server, headers=dict(access.headers), verify=access.verify, trust_env=False,
+            timeout=httpx.Timeout(_TIMEOUT, connect=min(_CONNECT, patience)),
         )  # fmt: skip
         self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
         self._lock = threading.Lock()

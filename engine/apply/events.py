@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from engine import urns
@@ -80,10 +81,8 @@ class Voice:
 
     def say(self, event: Event) -> None:
         """Passes an event on; what goes wrong in the listener ends no run."""
-        with self.lock:
-            self.listener(
-                Event(event.kind, event.urn, event.op, self.blind(event.text), event.stream, event.seconds)
-            )  # fmt: skip
+        with self.lock, contextlib.suppress(Exception):
+            self.listener(replace(event, text=self.blind(event.text)))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from engine import urns
 from engine.aliases import Aliases
 from engine.apply import references
+from engine.errors import EngineError
 from engine.passphrase import SecretsManager
 from engine.state import VERSION, Pending, Resource, State
 from engine.wire import reuse, seal
@@ -28,15 +29,22 @@ def now() -> str:
 
 
 def write_private(path: Path, document: Mapping[str, Any]) -> None:
-    """Replaces the file in one step: a reader, and a run after a kill, sees the old document or the new one."""
+    """Replaces the file in one step: a reader, and a run after a kill, sees the old document or the new one.
+
+    Raises EngineError where it cannot be written; the old one stays then.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        remedy = "make room there; then run the same command again: it takes up what was begun"
+        raise EngineError(f"the state {path} cannot be written: {error.strerror}", remedy=remedy) from error
 
 
 @dataclass(frozen=True)

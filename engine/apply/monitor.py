@@ -23,6 +23,11 @@ class ApplyMonitor(Monitor):
         self._applier, self._ledger = applier, ledger
         self.exit_code = 0
 
+    def fail(self, message: str, urn: str = "") -> None:
+        """Adds an error to the result; nothing new begins after it."""
+        self._applier.stopped = True
+        super().fail(message, urn)
+
     def RegisterResource(  # noqa: N802 (the protocol's name)
         self, request: resource_pb2.RegisterResourceRequest
     ) -> resource_pb2.RegisterResourceResponse:
@@ -36,7 +41,6 @@ class ApplyMonitor(Monitor):
             self.exit_code = max(self.exit_code, error.exit_code)
             self.fail(str(error), urn)
         except Exception as error:  # noqa: BLE001 (a defect of ours: the other steps still have to be recorded)
-            self._applier.stopped = True
             self.fail(f"defect of the embedded engine: {type(error).__name__}: {error}", urn)
         else:
             response = resource_pb2.RegisterResourceResponse(urn=urn, id=done.id)

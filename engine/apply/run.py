@@ -52,6 +52,7 @@ class _Run:
 def _running(state: Path, root: Path, secrets: SecretsManager, listener: Listener) -> Iterator[_Run]:
     interrupt, started = Interrupt(), time.monotonic()
     with lock_state(state) as lock, interrupt.handling_signals():
+        read_state(state)  # a damaged one is told as such
         checks.require_own_state(state)
         salt = salt_of(json.loads(state.read_text(encoding="utf-8"))) if state.exists() else ""
         own = secrets.with_salt(salt or secrets.salt)
@@ -88,7 +89,7 @@ def up(
         planner = Planner(program.project, program.stack, config.values, run.state, new_id=lambda: str(uuid.uuid4()))
         ledger = Ledger(state, run.state, run.secrets, planner.aliases)
         sweeper = Sweeper(ledger, run.handlers, run.voice, run.interrupt)
-        applier = Applier(planner, ledger, run.handlers, sweeper, run.voice, run.interrupt)
+        applier = Applier(planner, ledger, run.handlers, sweeper, run.interrupt)
         applier.limit(parallel)
         if refresh:
             applier.look_first(run.state)

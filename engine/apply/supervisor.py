@@ -76,7 +76,8 @@ def _end(group: int, grace: float) -> int:
         except ProcessLookupError:
             return 128 + signal.SIGTERM
         except PermissionError:
-            pass  # a child that became another user (sudo) ends by itself
+            if time.monotonic() > deadline + grace:
+                return 128 + signal.SIGTERM  # nobody is left but children that became another user (sudo)
         number = signal.SIGKILL if time.monotonic() > deadline else signal.Signals(signal.SIGCONT)
         time.sleep(_TICK)
         _reap(group)

@@ -21,12 +21,12 @@ class Sweeper:
     """Deletes recorded resources and keeps the ledger in step; `deleted` are those that went."""
 
     def __init__(self, ledger: Ledger, handlers: Handlers, voice: Voice, interrupt: Interrupt) -> None:
-        self._ledger, self._handlers, self._voice, self._interrupt = ledger, handlers, voice, interrupt
+        self._ledger, self._handlers, self.voice, self._interrupt = ledger, handlers, voice, interrupt
         self.deleted: list[Resource] = []
 
     def delete(self, record: Resource, *, unsure: bool = False, op: str = "delete") -> None:
         """Deletes one resource outside the state; raises EngineError. The ledger is the caller's."""
-        talk = Talk(self._voice, record["urn"], op)
+        talk = Talk(self.voice, record["urn"], op)
         talk.say("started")
         task = task_of(record, self.provider(record), talk, "delete")
         self._handlers.of(record["type"]).delete(task, record, unsure=unsure)
@@ -77,7 +77,7 @@ class Sweeper:
         except EngineError as error:
             if not unsure:
                 self._ledger.cancel(talk_urn)
-            self._voice.say(Talk(self._voice, talk_urn, "delete").event("failed", str(error)))
+            self.voice.say(Talk(self.voice, talk_urn, "delete").event("failed", str(error)))
             raise
 
     def provider(self, record: Resource) -> Resource | None:

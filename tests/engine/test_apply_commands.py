@@ -73,8 +73,7 @@ def test_output_is_told_line_by_line_as_it_comes(world: World) -> None:
     world.up(ONE)
     assert ("c", "created") in world.told("output")
     assert {event.stream for event in world.events if event.kind == "output"} == {"stdout", "stderr"}
-    assert [event.kind for event in world.events][0] == "started"
-    assert [event.kind for event in world.events][-1] == "done"
+    assert (world.events[0].kind, world.events[-1].kind) == ("started", "done")
 
 
 def test_what_the_listener_prints_is_not_swallowed_with_the_programs_output(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,3 +291,53 @@ def test_a_command_that_takes_too_long_is_ended_with_all_its_children(world: Wor
 def test_a_manager_of_another_salt_reads_the_state_with_its_own(world: World) -> None:
     world.up(ONE)
     assert SECRETS.salt == world.deployment()["secrets_providers"]["state"]["salt"]
+
+
+def test_a_state_that_cannot_be_written_is_told_and_the_old_one_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.up(ONE)
+    before = world.state.read_bytes()
+    monkeypatch.setattr(os, "fsync", _no_room)
+    result = world.up(config={"x": "2"})
+    assert "cannot be written: No space left on device" in errors(result)
+    assert world.state.read_bytes() == before
+    monkeypatch.undo()
+    assert world.up(config={"x": "2"}).ok
+    assert world.log("log")[-1] == "created,2"
+
+
+def _no_room(descriptor: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("text", ["nonsense", "[]", '{"version": 3}'])
+def test_a_damaged_state_is_refused(world: World, text: str) -> None:
+    world.state.parent.mkdir()
+    world.state.write_text(text)
+    with pytest.raises(EngineError, match="is not a Pulumi deployment"):
+        world.up(ONE)
+
+
+def test_a_failing_listener_ends_no_run(world: World) -> None:
+    def fail(event: object) -> None:
+        raise RuntimeError("no")
+
+    world.events = type("Broken", (list,), {"append": lambda self, event: fail(event)})()
+    assert world.up(ONE).ok
+
+
+def test_nothing_new_begins_when_the_program_fails(world: World) -> None:
+    text = HEAD + """
+for i in range(4):
+    local.Command(f"c{i}", create=f"echo {i} >> log; sleep 0.5")
+async def soon():
+    import asyncio
+    await asyncio.sleep(0.2)
+    if pulumi.runtime.is_dry_run():
+        return
+    raise pulumi.RunError("broken")
+pulumi.Output.from_input(soon()).apply(print)
+"""
+    result = world.up(text, parallel=1)
+    assert not result.ok
+    assert len(world.log("log")) == 1
+    assert "pending_operations" not in world.deployment()

@@ -9,7 +9,7 @@ import pytest
 
 from engine import RefusedError
 from tests.engine.apply_support import CLUSTER, World, errors
-from tests.support.fake_apiserver import FakeServer, Refused, Request, ready, serving, write_kubeconfig
+from tests.support.fake_apiserver import FakeServer, RefusedRequestError, Request, ready, serving, write_kubeconfig
 
 MAP = "/api/v1/namespaces/lab/configmaps/map"
 TWO = CLUSTER + """
@@ -263,7 +263,7 @@ def test_a_busy_server_is_asked_again(world: World, server: FakeServer) -> None:
 
     def before(request: Request) -> None:
         if request.writes and left:
-            raise Refused(left.pop(), "busy")
+            raise RefusedRequestError(left.pop(), "busy")
 
     server.before = before
     assert world.up(TWO).ok

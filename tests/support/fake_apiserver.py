@@ -44,7 +44,7 @@ class Request:
         return self.method != "GET"
 
 
-class Refused(Exception):
+class RefusedRequestError(Exception):
     def __init__(self, status: int, message: str, causes: list[str] | None = None) -> None:
         super().__init__(message)
         self.status, self.causes = status, causes or []
@@ -121,7 +121,7 @@ class FakeServer:
             try:
                 self.before(request)
                 return 200, self._answer(request)
-            except Refused as error:
+            except RefusedRequestError as error:
                 causes = {"details": {"causes": [{"message": cause} for cause in error.causes]}}
                 return error.status, {"kind": "Status", "message": str(error), "code": error.status, **causes}
 
@@ -134,7 +134,7 @@ class FakeServer:
         found = {plural: kind for kind, (plural, _) in KINDS.get(group, {}).items()}
         is_list = len(rest) in (1, 3)
         if (rest[-1] if is_list else rest[-2]) not in found:
-            raise Refused(404, "the server could not find the requested resource")
+            raise RefusedRequestError(404, "the server could not find the requested resource")
         if is_list:
             return self._list(request)
         if request.method == "GET":
@@ -144,12 +144,12 @@ class FakeServer:
         if "json-patch" in request.body["type"]:
             return self._json_patch(request)
         if "apply-patch" not in request.body["type"]:
-            raise Refused(415, "only server-side apply")
+            raise RefusedRequestError(415, "only server-side apply")
         return self._apply(request, found[rest[-2]], group)
 
     def _kinds(self, group: str) -> Any:
         if group not in KINDS:
-            raise Refused(404, "no such group")
+            raise RefusedRequestError(404, "no such group")
         return {"resources": [{"name": plural, "kind": kind, "namespaced": inside} for kind, (plural, inside) in KINDS[group].items()]}
 
     def _list(self, request: Request) -> Any:
@@ -162,12 +162,12 @@ class FakeServer:
     def _live(self, path: str) -> dict[str, Any]:
         item = self.objects.get(path)
         if item is None:
-            raise Refused(404, f"{path} not found")
+            raise RefusedRequestError(404, f"{path} not found")
         if "deletionTimestamp" in item["metadata"]:
             item["looks"] -= 1
             if item["looks"] < 0:
                 self._remove(path)
-                raise Refused(404, f"{path} not found")
+                raise RefusedRequestError(404, f"{path} not found")
         return {k: v for k, v in item.items() if k != "looks"}
 
     def _remove(self, path: str) -> None:
@@ -180,7 +180,7 @@ class FakeServer:
         item = self._live(request.path)
         wanted = (request.body["content"].get("preconditions") or {}).get("uid")
         if wanted and wanted != item["metadata"]["uid"]:
-            raise Refused(409, "the UID in the precondition does not match")
+            raise RefusedRequestError(409, "the UID in the precondition does not match")
         if self.lingering:
             self.objects[request.path]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
             self.objects[request.path]["looks"] = self.lingering
@@ -192,7 +192,7 @@ class FakeServer:
         item = self.objects[request.path]
         for step in request.body["content"]:
             if step["path"] == "/metadata/resourceVersion" and step["value"] != item["metadata"]["resourceVersion"]:
-                raise Refused(409, "the object has been modified")
+                raise RefusedRequestError(409, "the object has been modified")
         fields = request.body["content"][0]["value"]
         item["metadata"]["managedFields"] = fields
         renamed = [entry["manager"] for entry in fields if entry["operation"] == "Apply"]
@@ -213,10 +213,10 @@ class FakeServer:
         body, manager = request.body["content"], request.query["fieldManager"]
         name = request.path.rpartition("/")[2]
         if (body.get("kind"), body.get("apiVersion"), body["metadata"].get("name")) != (kind, group, name):
-            raise Refused(400, "the object does not match its path")
+            raise RefusedRequestError(400, "the object does not match its path")
         parts = request.path.split("/namespaces/")
         if len(parts) == 2 and "/" in parts[1] and f"/api/v1/namespaces/{parts[1].split('/')[0]}" not in self.objects:
-            raise Refused(404, f"namespaces {parts[1].split('/')[0]} not found")
+            raise RefusedRequestError(404, f"namespaces {parts[1].split('/')[0]} not found")
         old = self.objects.get(request.path)
         item = copy.deepcopy(old) if old else self._new(request.path, {"apiVersion": group, "kind": kind})
         owned = copy.deepcopy(self.owned.get(request.path, {}))
@@ -224,7 +224,7 @@ class FakeServer:
         foreign = {path: other for other, paths in owned.items() if other != manager for path in paths}
         clashes = [path for path, value in applied.items() if path in foreign and owned[foreign[path]][path] != value]
         if clashes and request.query.get("force") != "true":
-            raise Refused(409, "Apply failed with conflicts", [f'conflict with "{foreign[path]}": .{".".join(path)}' for path in clashes])
+            raise RefusedRequestError(409, "Apply failed with conflicts", [f'conflict with "{foreign[path]}": .{".".join(path)}' for path in clashes])
         for path in owned.get(manager, {}).keys() - applied.keys() - foreign.keys():
             _drop(item, path)
         for path, value in applied.items():
@@ -234,7 +234,7 @@ class FakeServer:
         owned[manager] = applied
         where = IMMUTABLE.get(kind)
         if old and where and (old.get(where[0]) or {}).get(where[1]) != (item.get(where[0]) or {}).get(where[1]):
-            raise Refused(422, f"{kind} {name} is invalid: {'.'.join(where)}: field is immutable")
+            raise RefusedRequestError(422, f"{kind} {name} is invalid: {'.'.join(where)}: field is immutable")
         if request.query.get("dryRun") == "All":
             return item
         if old and item.get("spec") != old.get("spec"):
@@ -269,7 +269,7 @@ def serving(server: FakeServer | None = None) -> Iterator[FakeServer]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_PATCH = do_DELETE = do_POST = do_PUT = _do
+        do_GET = do_PATCH = do_DELETE = do_POST = do_PUT = _do  # noqa: N815
 
         def log_message(self, *args: Any) -> None:
             pass
