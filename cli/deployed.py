@@ -78,7 +78,9 @@ def last_stack(root: Path) -> str:
     gpu = shutil.which("nvidia-smi") or Path("/usr/lib/wsl/lib/nvidia-smi").exists()
     seen = "this machine has an NVIDIA driver" if gpu else "no NVIDIA driver was found here"
     fits = [n for n in known if _wants_gpu(root, n) == bool(gpu)] or known
-    error = LabError(f"no stack was named, and none was used here before; {seen}", remedy="type one of: " + ", ".join(f"./lab up {n}" for n in fits))
+    error = LabError(
+        f"no stack was named, and none was used here before; {seen}", remedy="type one of: " + ", ".join(f"./lab up {n}" for n in fits)
+    )
     error.exit_code = 2
     raise error
 

@@ -25,8 +25,12 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
     caches = [_CACHE.expanduser(), Path(target.plan.model_cache.host_path).expanduser()]
     out = console(stderr=True)
     if not target.state.exists() and not purge:
-        raise LabError(f"nothing of stack {target.stack} is recorded on this machine", remedy=f"./lab status {target.stack} shows what runs")
-    out.print(f"removes the cluster {target.plan.cluster.name} and all that is in it; {'removes' if purge else 'keeps'} {' and '.join(map(str, caches))}")
+        raise LabError(
+            f"nothing of stack {target.stack} is recorded on this machine", remedy=f"./lab status {target.stack} shows what runs"
+        )
+    out.print(
+        f"removes the cluster {target.plan.cluster.name} and all that is in it; {'removes' if purge else 'keeps'} {' and '.join(map(str, caches))}"
+    )
     ask("Remove it?", yes=yes, remedy=f"./lab down {target.stack} --yes")
     import engine
 
@@ -34,7 +38,9 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
     if target.state.exists():
         result = engine.down(target.state, root, secrets=target.secrets(), embedded=True, on_event=lambda event: _print(event))
         if not result.ok:
-            raise LabError("\n".join(d.message for d in result.diagnostics), remedy=f"./lab down {target.stack} again; it goes on where it stopped")
+            raise LabError(
+                "\n".join(d.message for d in result.diagnostics), remedy=f"./lab down {target.stack} again; it goes on where it stopped"
+            )
         summary = dict(result.summary)
         for name in ("state.json", "cluster.json"):
             (folder(target.stack) / name).unlink(missing_ok=True)

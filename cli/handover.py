@@ -16,7 +16,9 @@ def run(root: Path, stack: str, *, yes: bool, output: Path) -> None:
     """Writes the state for `pulumi stack import` and ends the embedded engine's part. Raises LabError where the stack has no salt yet."""
     target = deployed(root, stack)
     if not target.config.salt:
-        raise LabError(f"Pulumi.{stack}.yaml has no encryptionsalt", remedy=f'eval "$(./lab env)"; pulumi stack init {stack}; then this again')
+        raise LabError(
+            f"Pulumi.{stack}.yaml has no encryptionsalt", remedy=f'eval "$(./lab env)"; pulumi stack init {stack}; then this again'
+        )
     ask(f"From then on only the Pulumi CLI applies {stack}. Hand it over?", yes=yes, remedy=f"./lab handover {stack} --yes")
     import engine
 

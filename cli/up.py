@@ -40,7 +40,9 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
     walks = check_all(target) if result.ok and not _ran_check(result) else None
     summary = {"stack": target.stack, "summary": dict(result.summary), "seconds": round(time.monotonic() - begin, 1), "ok": result.ok}
     if as_json:
-        print_json({**summary, "check": [w.to_json() for w in walks] if walks else None, "diagnostics": [d.to_json() for d in result.diagnostics]})
+        print_json(
+            {**summary, "check": [w.to_json() for w in walks] if walks else None, "diagnostics": [d.to_json() for d in result.diagnostics]}
+        )
     else:
         _print_end(target, result, walks, summary)
     if not result.ok:
@@ -106,7 +108,9 @@ def _print_end(target: Deployed, result: Result, walks: Any, summary: dict[str, 
     if result.ok:
         for model in target.plan.models:
             out.print(f"  endpoint  {model.endpoint}   model {model.name}", markup=False)
-        out.print(f"  again: ./lab check {target.stack}    state: ./lab status {target.stack}    remove: ./lab down {target.stack}", style="dim")
+        out.print(
+            f"  again: ./lab check {target.stack}    state: ./lab status {target.stack}    remove: ./lab down {target.stack}", style="dim"
+        )
 
 
 def _ran_check(result: Result) -> bool:

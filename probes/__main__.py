@@ -23,7 +23,13 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"usage: LAB_KUBECONFIG=... LAB_TARGETS=... python -m probes {{{'|'.join(PROBES)}}}\n")
         return 2
     walks = [
-        check(os.environ["LAB_KUBECONFIG"], t["model"], t["endpoint"], api_key=os.environ.get("LAB_API_KEY"), stack=os.environ.get("LAB_STACK", "STACK"))
+        check(
+            os.environ["LAB_KUBECONFIG"],
+            t["model"],
+            t["endpoint"],
+            api_key=os.environ.get("LAB_API_KEY"),
+            stack=os.environ.get("LAB_STACK", "STACK"),
+        )
         for t in json.loads(os.environ["LAB_TARGETS"])
     ]
     for walk in walks:

@@ -52,4 +52,6 @@ def of_pod(pod: Mapping[str, Any]) -> Cause | None:
         what = "runs and is not ready: the engine still loads" if running else f"is {status.get('phase', 'unknown')}"
         return Cause(what, "wait; its log says how far it is: kubectl logs -n local-ai-models POD")
     what = "; ".join(dict.fromkeys(said))
-    return Cause(what, next((remedy for reason, remedy in _REMEDIES if reason in what), "kubectl describe pod -n local-ai-models says more"))
+    return Cause(
+        what, next((remedy for reason, remedy in _REMEDIES if reason in what), "kubectl describe pod -n local-ai-models says more")
+    )

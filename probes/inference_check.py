@@ -83,7 +83,9 @@ def _service(api: KubernetesApi, model: str) -> str:
     slices = _list(api, path, labelSelector=f"kubernetes.io/service-name={names.endpoint_service(model)}")
     ready = [a for s in slices for e in s.get("endpoints") or [] if e.get("conditions", {}).get("ready") for a in e["addresses"]]
     if not ready:
-        raise CheckFailed(f"Service {names.endpoint_service(model)} has no ready endpoint", remedy="the pod is not ready yet; wait, or look at its log")
+        raise CheckFailed(
+            f"Service {names.endpoint_service(model)} has no ready endpoint", remedy="the pod is not ready yet; wait, or look at its log"
+        )
     return f"{names.endpoint_service(model)} -> {', '.join(ready)}"
 
 
@@ -125,7 +127,13 @@ def _stream(client: httpx.Client, endpoint: str, model: str, walk: Walk) -> str:
 
 
 def _request(model: str) -> dict[str, Any]:
-    return {"model": model, "messages": [{"role": "user", "content": _QUESTION}], "max_tokens": _MAX_TOKENS, "temperature": 0, "stop": ["\nUser:"]}
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": _QUESTION}],
+        "max_tokens": _MAX_TOKENS,
+        "temperature": 0,
+        "stop": ["\nUser:"],
+    }
 
 
 def _json(client: httpx.Client, method: str, url: str, body: Any = None) -> dict[str, Any]:
@@ -134,7 +142,9 @@ def _json(client: httpx.Client, method: str, url: str, body: Any = None) -> dict
     except httpx.HTTPError as error:
         raise CheckFailed(f"{url} does not answer: {error!r}", remedy="the port may be blocked or taken; see: ss -ltn") from None
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise CheckFailed(f"{url} refuses the key ({response.status_code})", remedy="the running engine has another apiKey; type: ./lab up STACK")
+        raise CheckFailed(
+            f"{url} refuses the key ({response.status_code})", remedy="the running engine has another apiKey; type: ./lab up STACK"
+        )
     if response.status_code != httpx.codes.OK:
         raise CheckFailed(f"{url} answers {response.status_code}: {_short(response.text)}", remedy="look at the engine's log")
     try:
