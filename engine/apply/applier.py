@@ -159,7 +159,7 @@ class Applier:
             if is_first and not urns.is_provider(record["type"]):
                 self._ledger.begin("deleting", record)
                 try:
-                    self._sweeper.delete(record, op="replace")
+                    self._sweeper.delete(record)
                 except InterruptedRunError:
                     raise
                 except EngineError:

@@ -24,9 +24,9 @@ class Sweeper:
         self._ledger, self._handlers, self.voice, self._interrupt = ledger, handlers, voice, interrupt
         self.deleted: list[Resource] = []
 
-    def delete(self, record: Resource, *, unsure: bool = False, op: str = "delete") -> None:
+    def delete(self, record: Resource, *, unsure: bool = False) -> None:
         """Deletes one resource outside the state; raises EngineError. The ledger is the caller's."""
-        talk = Talk(self.voice, record["urn"], op)
+        talk = Talk(self.voice, record["urn"], "delete")
         talk.say("started")
         task = task_of(record, self.provider(record), talk, "delete")
         self._handlers.of(record["type"]).delete(task, record, unsure=unsure)
