@@ -18,8 +18,8 @@ from host.progress import step
 from stacks.errors import HostError
 
 CACHE = "~/.cache/local-ai-lab"
-_BASE_GIB, _PACKAGES_GIB, _BYTECODE_GIB, _LAYERS_GIB, _SPARE_GIB = 0.3, 6.5, 0.3, 4.8, 1.0
-"""What each phase adds to the disk at its worst: the packages once with their downloads, the layers once more."""
+_BASE_GIB, _PACKAGES_GIB, _BYTECODE_GIB, _LAYERS_GIB, _SPARE_GIB = 0.3, 5.5, 0.5, 4.6, 1.0
+"""What each phase adds to the disk at its worst, measured and rounded up: the packages once with their downloads, the layers once more."""
 
 
 def cache_folder() -> Path:

@@ -127,7 +127,7 @@ def test_a_short_disk_is_refused_with_what_is_needed_before_anything_runs(work: 
     expect(monkeypatch)
     with pytest.raises(HostError, match=r"needs 1\d\.\d GiB free .* there are 3\.0 GiB") as caught:
         ensure_image(recipe_reference())
-    assert "free 9." in caught.value.remedy and not work.folder.exists()
+    assert "free 8.9" in caught.value.remedy and not work.folder.exists()
 
 
 def test_a_resumed_build_asks_only_for_the_disk_that_it_still_needs(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
