@@ -103,7 +103,7 @@ def test_a_harmless_environment_that_only_sounds_secret_is_taken() -> None:
 
 
 def test_several_cards_under_wsl2_are_refused() -> None:
-    ((path, message, _),) = _problems(_edited(GPU, "machine.gpus", 2))
+    ((path, message, _),) = _problems(_edited(_edited(GPU, "machine.gpus", 2), "machine.platform", "wsl2"))
     assert path == "machine.gpus"
     assert "one device" in message
 
