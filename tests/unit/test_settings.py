@@ -23,6 +23,7 @@ GPU: dict[str, Any] = {
 }
 NAME_FORM = "name of lower-case letters, digits and hyphens, a letter first and no hyphen last, at most 40 characters"
 MODELS = "write models: and below it one entry for each, which begins with a hyphen: - name: ..., model: ..., contextTokens: ..."
+VLLM_PORT = "a Service of that name makes Kubernetes inject VLLM_PORT, which breaks vLLM"
 NAME = f"write name: phi-3-mini, or another {NAME_FORM}"
 SHARE = "write gpuMemoryUtilization: 0.85, or another number above 0 and at most 1"
 SHARE_AT = "models[0].pin.gpuMemoryUtilization"
@@ -146,7 +147,7 @@ def test_values_at_the_very_edge_are_accepted(place: str, value: Any) -> None:
         ("models.0.name", "phi\n", ("models[0].name", "'phi\\n' does not have the right form", NAME)),
         ("models.0.name", "", ("models[0].name", "is empty", NAME)),
         ("models.0.name", 3, ("models[0].name", "3 is not a text", NAME)),
-        ("models.0.name", "vllm", ("models[0].name", "a Service of that name makes Kubernetes inject VLLM_PORT, which breaks vLLM", "write another name, such as name: phi-3-mini")),
+        ("models.0.name", "vllm", ("models[0].name", VLLM_PORT, "write another name, such as name: phi-3-mini")),
         ("models.0.revision", "main", ("models[0].revision", "'main' does not have the right form", "write revision: and a commit in quotes: 40 digits and letters a to f")),
         ("models.0.engine", "ollama", ("models[0].engine", "'ollama' is not known here", "write engine: vllm")),
         ("models.0.pin.gpuMemoryUtilization", 0, (SHARE_AT, "0 is too small: it must be above 0", SHARE)),
