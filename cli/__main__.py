@@ -36,6 +36,8 @@ def preview(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
 ) -> None:
     """Show what a stack would do to its machine and why; touches nothing and needs nothing."""
+    if json and markdown:
+        raise typer.BadParameter("--json and --markdown exclude each other")
     from cli.preview import run
 
     run(ROOT, stack, as_json=json, manifests=manifests, markdown=markdown)

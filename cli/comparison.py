@@ -38,7 +38,10 @@ def comparison(root: Path, change: Change, shown: StackPreview) -> list[str]:
         except LabError:
             if before is None:
                 return ["The stack file did not work before this change, so there is nothing to compare with."]
-            effects = []
+            effects = [
+                "",
+                "What `up` would do where the stack runs already could not be worked out: the program does not run on the old file.",
+            ]
     old_facts, new_facts = _facts(before, after), _facts(after, before)
     rows = [
         f"| {cell(name)} | {cell(old_facts.get(name, '—'))} | {cell(new_facts.get(name, '—'))} |"

@@ -18,28 +18,32 @@ def objects(shown: StackPreview) -> dict[str, dict[str, Any]]:
     for step in shown.preview.steps:
         if step.op != "delete" and step.type.startswith("kubernetes:") and "kind" in step.inputs:
             thing: dict[str, Any] = {**step.inputs}
-            if thing["kind"] == "Secret":
+            if thing["kind"] == "Secret":  # what it holds stays hidden; the object stays one that Kubernetes takes
                 for field in ("data", "stringData"):
-                    if isinstance(thing.get(field), Mapping):
-                        thing[field] = dict.fromkeys(thing[field], "[secret]")
+                    thing.pop(field, None)
+                thing["metadata"] = {**thing["metadata"], "annotations": {"local-ai-lab/withheld": "its data is secret"}}
             found[f"{len(found) + 1:02d}-{thing['kind'].lower()}-{thing['metadata']['name']}.yaml"] = thing
     return found
 
 
 def write(shown: StackPreview, folder: Path) -> list[str]:
     """Writes the files into a new or empty folder and returns their names. Raises LabError where other things lie there already."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        error = LabError(f"{folder} is not an empty folder", remedy="name a folder that does not exist yet")
-        error.exit_code = 2
-        raise error
     files = objects(shown)
     try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise _unusable(f"{folder} is not an empty folder", "name a folder that does not exist yet")
         folder.mkdir(parents=True, exist_ok=True)
         for name, thing in files.items():
             (folder / name).write_text(to_yaml(thing), encoding="utf-8")
     except OSError as problem:
-        raise LabError(f"{folder} cannot be written: {problem.strerror}", remedy="name a folder that you may write to") from None
+        raise _unusable(f"{str(folder)[:100]} cannot be written: {problem.strerror}", "name a folder that you may write to") from None
     return list(files)
+
+
+def _unusable(message: str, remedy: str) -> LabError:
+    error = LabError(message, remedy=remedy)
+    error.exit_code = 2
+    return error
 
 
 class _Dumper(yaml.SafeDumper):

@@ -49,7 +49,9 @@ def stack_section(shown: StackPreview) -> str:
     if lowered := _lowered(plan):
         lines += ["", "**Given up, and why**", "", *lowered]
     lines += ["", *_folded("Every setting, and why", _decisions(plan.all_decisions()))]
-    lines += _folded("What `up` would do to the machine (it asks first)", _host_changes(plan))
+    lines += _folded(
+        f"What `up` would do to the machine ({'it asks first' if plan.consent == 'ask' else 'without asking'})", _host_changes(plan)
+    )
     lines += _folded("Resources", ["```", *_resources(shown), "```"])
     return "\n".join(lines) + "\n"
 

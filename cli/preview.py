@@ -125,7 +125,9 @@ def _print_decisions(out: Console, plan: Plan) -> None:
 
 
 def _print_host_changes(out: Console, plan: Plan) -> None:
-    out.print("[bold]What `up` would do to this machine[/]  [dim](it asks first)[/]")
+    out.print(
+        f"[bold]What `up` would do to this machine[/]  [dim]({'it asks first' if plan.consent == 'ask' else 'without asking: hostChanges is allow'})[/]"
+    )
     for change in plan.host_changes:
         out.print(f"  {'root' if change.root else 'user'}  {change.kind:8}  {change.what}", markup=False)
         if change.command:

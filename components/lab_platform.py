@@ -41,7 +41,7 @@ class LabPlatform(pulumi.ComponentResource):
                 model,
                 plan.model_cache,
                 kubernetes,
-                api_key=api_key is not None,
+                api_key=api_key,
                 hugging_face_token=token,
                 opts=self._after(*plugin, namespace, cache),
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pulumi
 
 from components import types
@@ -24,7 +26,7 @@ class Model(pulumi.ComponentResource):
         cache: ModelCachePlan,
         kubernetes: Kubernetes,
         *,
-        api_key: bool,
+        api_key: pulumi.Output[str] | None,
         hugging_face_token: pulumi.Output[str] | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -38,7 +40,7 @@ class Model(pulumi.ComponentResource):
         kubernetes.declare(f"{name}-disruption", manifests.disruption_budget(plan), parent=self)
         self.deployment = kubernetes.declare(
             name,
-            manifests.deployment(plan, api_key=api_key),
+            manifests.deployment(plan, claim=cache.name, api_key_mark=None if api_key is None else _mark(api_key)),
             parent=self,
             depends_on=[weights, account, policy],
             timeout_seconds=plan.lifecycle.timeout_seconds,
@@ -46,3 +48,8 @@ class Model(pulumi.ComponentResource):
         # A Service is awaited for endpoints, which only a ready Deployment has.
         kubernetes.declare(f"{name}-service", manifests.service(plan), parent=self, depends_on=[self.deployment])
         self.register_outputs({"endpoint": plan.endpoint})
+
+
+def _mark(api_key: pulumi.Output[str]) -> pulumi.Output[str]:
+    """Thirty-two bits of the key's digest: enough to see that it changed, too few to find it; a secret would hide the whole Deployment."""
+    return pulumi.Output.unsecret(api_key.apply(lambda key: hashlib.sha256(f"local-ai-lab {key}".encode()).hexdigest()[:8]))

@@ -9,7 +9,6 @@ PART_OF = "local-ai-lab"
 MODELS_NAMESPACE = "local-ai-models"
 NVIDIA_NAMESPACE = "nvidia-device-plugin"
 STORAGE_CLASS = "local-ai-models"
-MODEL_CACHE = "model-cache"
 API_KEY_SECRET = "endpoint-api-key"  # noqa: S105  (the name of a Secret)
 MODELS_MOUNT = "/models"
 _LONGEST_STACK = 40  # a node's name may have 63 characters
@@ -22,7 +21,7 @@ ENDPOINT_PORTS = range(30080, 30096)
 
 def state_folder(stack: str) -> str:
     """The folder of one stack's host state; `~` is expanded where it is used, so that plans are equal on every machine."""
-    return f"~/.local/state/local-ai-lab/{stack}"
+    return f"~/.local/state/local-ai-lab/stacks/{stack}"
 
 
 def kubeconfig(stack: str) -> str:
@@ -61,6 +60,24 @@ def model_selector(name: str) -> dict[str, str]:
 def endpoint_service(name: str) -> str:
     """The Service through which the machine's own port reaches one model."""
     return f"{name}-endpoint"
+
+
+def model_cache(path: str) -> str:
+    """The name of the cache's volume and claim: another folder is another volume, because a volume's path can never change."""
+    return f"model-cache-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+
+
+def reserved_model_name(name: str) -> str | None:
+    """Why a model cannot be called `name`, or None: its objects would take the place of others in the namespace."""
+    if name == "vllm":
+        return "a Service of that name makes Kubernetes inject VLLM_PORT, which breaks vLLM"
+    if name == "default":
+        return "the namespace's own ServiceAccount is called that"
+    if name == "default-deny":
+        return "the NetworkPolicy that closes the namespace is called that"
+    if name.endswith("-endpoint"):
+        return "the Services of endpoints are called that"
+    return None
 
 
 def model_directory(repository: str, revision: str | None) -> str:

@@ -41,7 +41,15 @@ _RESERVED_ENVIRONMENT = {
 _LONGEST_ENVIRONMENT = 4096
 _DEFAULT_PORT = 30080
 _MOST_MODELS = len(names.ENDPOINT_PORTS)  # each needs a port of its own
-_SECRET_WORDS = re.compile(r"(TOKEN|PASSWORD|SECRET|API_?KEY|CREDENTIAL)", re.IGNORECASE)
+_SECRET_WORDS = re.compile(
+    r"(^|_)(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRETS?|(API|ACCESS|PRIVATE|AUTH)_?KEY|CREDENTIALS?|AUTHORIZATION)(_|$)"
+)
+_SECRET_TEXT = re.compile(r"://[^/@\s]*:[^/@\s]*@|\b(sk-|hf_|ghp_|glpat-|xox[abp]-|AKIA)[A-Za-z0-9_-]{4,}|-----BEGIN ")
+# What the plan sets and proves, or what would make its proof worthless.
+_PLANNED_ENVIRONMENT = re.compile(
+    r"(HOME|USER|PATH|TMPDIR|(LD|NVIDIA|CUDA|PYTHON|HF|TRANSFORMERS|HUGGING_FACE)_\w+|PYTHON\w*|DO_NOT_TRACK"
+    r"|VLLM_(CPU_\w+|NO_USAGE_STATS|WSL2_\w+|PORT|HOST_IP|USE_V2_MODEL_RUNNER|MEMORY_PROFILER_\w+)|PYTORCH_(CUDA_)?ALLOC_CONF)"
+)
 
 
 def _text(pattern: str, form: str, *, max_length: int | None = None) -> Any:
@@ -106,6 +114,9 @@ class NvidiaMachine(Intent):
         if self.wsl_memory_gib is not None and self.wsl_memory_gib > self.memory_gib:
             message = f"{self.wsl_memory_gib} is more than the machine has: memoryGiB is {self.memory_gib}"
             raise Fault((".wslMemoryGiB", message, "lower it to what .wslconfig says"))
+        if self.platform == "wsl2" and self.gpus > 1:
+            message = "under WSL2 the device plugin offers all cards as one device, so that only one engine would ever get any"
+            raise Fault((".gpus", message, "write gpus: 1, or platform: linux"))
         return self
 
 
@@ -176,10 +187,9 @@ class VllmModel(Intent):
 
     @field_validator("name")
     @classmethod
-    def _name_is_not_vllm(cls, value: str) -> str:
-        if value == "vllm":
-            message = "a Service named vllm makes Kubernetes inject VLLM_PORT, which breaks vLLM"
-            raise Fault(("", message, "write another name, such as name: phi-3-mini"))
+    def _name_is_free(cls, value: str) -> str:
+        if reason := names.reserved_model_name(value):
+            raise Fault(("", reason, "write another name, such as name: phi-3-mini"))
         return value
 
     @field_validator("environment")
@@ -195,7 +205,9 @@ def _refused_environment(key: str, text: str) -> tuple[str, str] | None:
         return "is no environment name", "use capitals, digits and underscores, such as VLLM_LOGGING_LEVEL"
     if reason := _RESERVED_ENVIRONMENT.get(key):
         return f"cannot be set here: {reason[0]}", reason[1]
-    if _SECRET_WORDS.search(key):
+    if _PLANNED_ENVIRONMENT.fullmatch(key):
+        return "is set or proved by the plan", "remove the line; lab preview shows what the plan sets"
+    if _SECRET_WORDS.search(key) or _SECRET_TEXT.search(text):
         return (
             "looks like a secret, and a stack file is no place for one",
             "remove the line; the endpoint's own key: pulumi config set --secret apiKey",

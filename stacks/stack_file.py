@@ -18,7 +18,7 @@ from stacks.settings import PROJECT, SECRET_KEYS, Settings
 from stacks.settings_problems import UNDECLARED
 
 SECRET_PLACEHOLDER = "[secret]"  # noqa: S105  (stands for one)
-_STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _STACK_FILE = re.compile(rf"Pulumi\.({_STACK_NAME.pattern})\.yaml")
 _LARGEST = 2**20  # bytes; a file with 256 models has about 50 kB
 _TOP_LEVEL = ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")

@@ -1,5 +1,6 @@
 """What every test gets: a home of its own, no cluster, no Pulumi settings of the person who runs it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("LAB_REAL_HOME", os.environ.get("LAB_REAL_HOME", os.environ["HOME"]))  # for tools that keep download caches there
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     for name in (
         "KUBECONFIG",

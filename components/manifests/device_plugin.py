@@ -59,7 +59,7 @@ def _container(nvidia: NvidiaPlan) -> dict[str, Any]:
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "privileged": False,
-            "readOnlyRootFilesystem": True,
+            "readOnlyRootFilesystem": nvidia.read_only_root_filesystem,
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },

@@ -72,8 +72,11 @@ def endpoint(model: ModelPlan) -> dict[str, Any]:
     }
 
 
-def deployment(model: ModelPlan, *, api_key: bool, runtime_class: str | None = None) -> dict[str, Any]:
-    """The engines. Recreate, because a second pod would wait for ever for the GPU of the first."""
+def deployment(model: ModelPlan, *, claim: str, api_key_mark: Any = None) -> dict[str, Any]:
+    """The engines, with weights from the PersistentVolumeClaim `claim`; `api_key_mark` changes when the endpoint's key does.
+
+    Recreate, because a second pod would wait for ever for the GPU of the first.
+    """
     life = model.lifecycle
     return {
         "apiVersion": "apps/v1",
@@ -86,13 +89,16 @@ def deployment(model: ModelPlan, *, api_key: bool, runtime_class: str | None = N
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": names.model_selector(model.name)},
             "template": {
-                "metadata": {"labels": names.model_labels(model.name)},
+                "metadata": {
+                    "labels": names.model_labels(model.name),
+                    # An environment value from a Secret is read at start only, so a new key has to start new pods.
+                    **({"annotations": {"local-ai-lab/api-key": api_key_mark}} if api_key_mark is not None else {}),
+                },
                 "spec": {
                     "serviceAccountName": model.name,
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "terminationGracePeriodSeconds": life.termination_grace_seconds,
-                    **({"runtimeClassName": runtime_class} if runtime_class else {}),
                     "securityContext": {
                         "runAsNonRoot": True,
                         "runAsUser": _UID,
@@ -101,9 +107,9 @@ def deployment(model: ModelPlan, *, api_key: bool, runtime_class: str | None = N
                         "fsGroupChangePolicy": "OnRootMismatch",
                         "seccompProfile": {"type": "RuntimeDefault"},
                     },
-                    "containers": [_container(model, api_key=api_key)],
+                    "containers": [_container(model, api_key=api_key_mark is not None)],
                     "volumes": [
-                        {"name": "models", "persistentVolumeClaim": {"claimName": names.MODEL_CACHE, "readOnly": True}},
+                        {"name": "models", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}},
                         {"name": "tmp", "emptyDir": {"sizeLimit": f"{model.resources.scratch_mib}Mi"}},
                         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{model.resources.shared_memory_mib}Mi"}},
                     ],

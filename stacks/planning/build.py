@@ -63,16 +63,15 @@ def _decide(inputs: Inputs) -> tuple[Plan | None, list[str]]:
         notes.refusals += own.refusals
     check_budgets(models, inputs, linux_memory, notes)
     auth = "apiKey" if "apiKey" in inputs.secrets else "none"
+    reach = f"published on {cluster.address}, and open to every user and pod of this machine"
     if auth == "none":
-        notes.decide(
-            "endpoint.auth",
-            "none",
-            "degraded",
-            "stack file",
-            f"no apiKey is set, so the endpoint listens on {cluster.address} only; pulumi config set --secret apiKey",
-        )
+        notes.decide("endpoint.auth", "none", "degraded", "stack file", f"{reach}; for a key: pulumi config set --secret apiKey")
     else:
-        notes.decide("endpoint.auth", "bearer key", "stated", "stack file", "the secret apiKey; clients send Authorization: Bearer")
+        notes.decide(
+            "endpoint.auth", "bearer key", "stated", "stack file", f"the secret apiKey; {reach}; clients send Authorization: Bearer"
+        )
+    if settings.host_changes == "allow":
+        notes.decide("hostChanges", "allow", "degraded", "stack file", "`up` changes the machine, as root too, without asking")
     if notes.refusals:
         return None, notes.refusals
     return Plan(
@@ -83,6 +82,7 @@ def _decide(inputs: Inputs) -> tuple[Plan | None, list[str]]:
         model_cache=_model_cache(inputs),
         models=tuple(models),
         auth="apiKey" if auth == "apiKey" else "none",
+        consent=settings.host_changes,
         hugging_face_token="huggingFaceToken" in inputs.secrets,
         host_changes=host_changes(inputs, cluster, models),
         decisions=tuple(notes.decisions),
@@ -112,7 +112,11 @@ def _nvidia(inputs: Inputs) -> NvidiaPlan | None:
         return None
     image = inputs.catalog.images["nvidia-device-plugin"]
     return NvidiaPlan(
-        plugin_image=image.reference, plugin_pull_policy=image.pull_policy, gpus=inputs.settings.machine.gpus, runtime="docker"
+        plugin_image=image.reference,
+        plugin_pull_policy=image.pull_policy,
+        read_only_root_filesystem=inputs.settings.security.read_only_root_filesystem,
+        gpus=inputs.settings.machine.gpus,
+        runtime="docker",
     )
 
 
@@ -120,6 +124,7 @@ def _model_cache(inputs: Inputs) -> ModelCachePlan:
     settings = inputs.settings
     on_host = isinstance(settings.cluster, EmbeddedCluster)
     return ModelCachePlan(
+        name=names.model_cache(settings.model_cache.path),
         host_path=settings.model_cache.path,
         node_path=settings.model_cache.path if on_host else names.MODELS_MOUNT,
         capacity_gib=_CACHE_CAPACITY_GIB,

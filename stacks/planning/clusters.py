@@ -5,12 +5,10 @@ from __future__ import annotations
 from math import floor
 
 from stacks import names
-from stacks.catalog import Catalog
 from stacks.planning.draft import Inputs, Notes, gib
 from stacks.planning.plan import EmbeddedPlan, MinikubePlan
 from stacks.settings import EmbeddedCluster, MinikubeCluster
 
-_MINIKUBE_CPUS_LEFT = 2
 _MINIKUBE_CPUS_LEAST = 2
 
 
@@ -41,9 +39,18 @@ def _node_total_gib(inputs: Inputs, linux_memory: float) -> float:
 
 def _minikube(cluster: MinikubeCluster, inputs: Inputs, linux_memory: float, notes: Notes) -> MinikubePlan:
     catalog, settings = inputs.catalog, inputs.settings
-    kubernetes = catalog.fact("minikube.kubernetes")
+    release = f"minikube.{settings.machine.platform}"
+    kubernetes, version = catalog.fact(f"{release}.kubernetes"), catalog.fact(f"{release}.version")
     memory = _node_total_gib(inputs, linux_memory)
-    cpus = max(_MINIKUBE_CPUS_LEAST, settings.machine.cpus - _MINIKUBE_CPUS_LEFT)
+    cpus = max(_MINIKUBE_CPUS_LEAST, settings.machine.cpus - int(catalog.number("minikube.hostCpus")))
+    notes.decide("cluster.minikube", version.value, "default", version.source, "the release whose node image and defaults are planned with")
+    notes.decide(
+        "cluster.cpus",
+        cpus,
+        "derived",
+        catalog.fact("minikube.hostCpus").source,
+        f"{settings.machine.cpus} processors less those of the system",
+    )
     notes.decide("cluster.kubernetes", kubernetes.value, "default", kubernetes.source, "pinned, so that a newer minikube changes nothing")
     notes.decide(
         "cluster.memory", gib(memory), "derived", catalog.fact("minikube.hostGiB").source,
@@ -56,27 +63,28 @@ def _minikube(cluster: MinikubeCluster, inputs: Inputs, linux_memory: float, not
         node=cluster.profile,
         kubernetes=str(kubernetes.value),
         address=cluster_address(inputs),
-        start=_minikube_start(cluster.profile, inputs, catalog, memory_mib=int(memory * 1024), cpus=cpus),
+        version=str(version.value),
+        start=_minikube_start(cluster.profile, inputs, release, memory_mib=int(memory * 1024), cpus=cpus),
         disabled_addons=("nvidia-device-plugin",),
         memory_mib=int(memory * 1024),
         cpus=cpus,
     )
 
 
-def _minikube_start(profile: str, inputs: Inputs, catalog: Catalog, *, memory_mib: int, cpus: int) -> tuple[str, ...]:
+def _minikube_start(profile: str, inputs: Inputs, release: str, *, memory_mib: int, cpus: int) -> tuple[str, ...]:
     """The command line; --gpus, --mount and --ports only act when the profile is made, so they are never left to a later start."""
+    catalog = inputs.catalog
     ports = f"{names.ENDPOINT_PORTS[0]}-{names.ENDPOINT_PORTS[-1]}"
     return (
         "minikube", "start", f"--profile={profile}",
         "--driver=docker", "--container-runtime=docker",  # the containerd default of newer releases refuses --gpus
         "--gpus=all",
-        f"--kubernetes-version={catalog.fact('minikube.kubernetes').value}",
-        f"--base-image={catalog.fact('minikube.baseImage').value}",
+        f"--kubernetes-version={catalog.fact(f'{release}.kubernetes').value}",
+        f"--base-image={catalog.fact(f'{release}.baseImage').value}",
         f"--cpus={cpus}", f"--memory={memory_mib}",
         "--cni=calico",  # minikube's default network stores NetworkPolicies and enforces none
         "--mount", f"--mount-string={inputs.settings.model_cache.path}:{names.MODELS_MOUNT}",
         f"--ports=127.0.0.1:{ports}:{ports}",  # all that a stack may use, so that a new model needs no new cluster
-        "--extra-config=kubelet.image-gc-high-threshold=85",  # minikube switches image garbage collection off
         "--wait=all", "--interactive=false",
     )  # fmt: skip
 

@@ -18,7 +18,10 @@ def on_cpu(wish: VllmModel, model: Model, inputs: Inputs, notes: Notes) -> tuple
         )
     if wish.pin.gpu_memory_utilization is not None:
         notes.refuse(f"{wish.name}: pin.gpuMemoryUtilization has no meaning on machine.kind cpu; remove it")
-    batched = max(wish.context_tokens, int(number("gpuEngine.maxNumBatchedTokens")))
+    batched = max(wish.context_tokens, int(number("cpuEngine.maxNumBatchedTokens")), wish.concurrent_requests)
+    notes.decide(
+        "maxNumBatchedTokens", batched, "derived", "catalogue: cpuEngine", "the whole context in one step, and at least maxNumSeqs"
+    )
     kv = kv_shape(
         model,
         block=int(number("cpuEngine.blockSize")),

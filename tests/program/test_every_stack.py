@@ -88,7 +88,7 @@ def test_the_check_runs_again_when_the_digest_changes_and_comes_last(stack: str,
 def test_outputs_show_the_derivation(stack: str, shown: Preview) -> None:
     made = plan(stack)
     assert shown.outputs["planDigest"] == made.digest
-    assert shown.outputs["kubeconfig"] == f"~/.local/state/local-ai-lab/{stack}/kubeconfig"
+    assert shown.outputs["kubeconfig"] == f"~/.local/state/local-ai-lab/stacks/{stack}/kubeconfig"
     for model in made.models:
         assert shown.outputs["endpoints"][model.name] == model.endpoint
         reasons = shown.outputs["models"][model.name]["decisions"]
@@ -127,7 +127,8 @@ def test_adding_a_model_adds_exactly_that_models_resources(origin: str) -> None:
     def roomy(own: dict[str, Any]) -> None:
         own["machine"] |= {"cpus": 16, "memoryGiB": 64}
         if own["machine"]["kind"] == "nvidia":
-            own["machine"] |= {"gpus": 2, "wslMemoryGiB": 48}
+            own["machine"] |= {"gpus": 2, "platform": "linux"}
+            own["machine"].pop("wslMemoryGiB", None)
 
     def one_more(own: dict[str, Any]) -> None:
         roomy(own)
@@ -171,8 +172,18 @@ def test_a_key_guards_the_endpoint_and_is_never_shown(stack: str) -> None:
     assert any(s.type == "kubernetes:core/v1:Secret" for s in result.steps)
 
 
+def test_another_key_starts_new_pods_and_stays_secret(stack: str) -> None:
+    def key(text: str):
+        return lambda own: own.update(apiKey=text)
+
+    one, two = ({s.urn: s for s in preview(stack, key(text)).steps} for text in ("sk-first-canary", "sk-other-canary"))
+    changed = {s.name for s in one.values() if s.type == "kubernetes:apps/v1:Deployment" and two[s.urn].inputs != s.inputs}
+    assert changed == {plan(stack).models[0].name}
+    assert "canary" not in str([s.to_json() for s in one.values()])
+
+
 def test_host_state_of_the_machine_reaches_the_bootstrap(stack: str) -> None:
-    folder = Path.home() / ".local/state/local-ai-lab" / stack
+    folder = Path.home() / ".local/state/local-ai-lab/stacks" / stack
     folder.mkdir(parents=True)
     (folder / "cluster.json").write_text('{"generation": 7}')
     ensure = next(s for s in preview(stack).steps if s.name == "cluster-ensure")

@@ -1,4 +1,4 @@
-"""Judges that nobody here wrote: checkov, kubernetes-validate, Pod Security, and that they see what hardening is for."""
+"""Judges that nobody here wrote: checkov, kubernetes-validate, zizmor, actionlint, and that they see what hardening is for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import yaml
 
 from cli.manifests import objects, write
 from cli.stack_preview import preview_stack
-from tests.support.stacks import ROOT, STACKS
+from tests.support.stacks import ROOT, STACKS, plan
 
 CHECKOV = ROOT / ".venv-judges" / "bin" / "checkov"
 # What an image that no registry holds forces; everything else must pass.
@@ -58,8 +59,23 @@ def test_checkov_finds_no_failure_and_only_the_listed_exceptions(folder: Path) -
 def test_kubernetes_itself_would_take_every_object(folder: Path) -> None:
     import kubernetes_validate
 
+    release = ".".join(plan(folder.name).cluster.kubernetes.removeprefix("v").split(".")[:2])
     for path in sorted(folder.iterdir()):
-        kubernetes_validate.validate(yaml.safe_load(path.read_text()), "1.36", strict=True)
+        kubernetes_validate.validate(yaml.safe_load(path.read_text()), release, strict=True)
+
+
+def test_kubernetes_would_take_the_objects_of_a_stack_with_secrets(tmp_path: Path) -> None:
+    import kubernetes_validate
+
+    for name in ("Pulumi.yaml", "__main__.py"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    text = (ROOT / "Pulumi.dev.yaml").read_text()
+    (tmp_path / "Pulumi.dev.yaml").write_text(text + "  local-ai-lab:apiKey: {secure: v1:AAAA:BBBB}\n")
+    made = objects(preview_stack(tmp_path, "dev"))
+    assert [o["kind"] for o in made.values()].count("Secret") == 1
+    for thing in made.values():
+        kubernetes_validate.validate(thing, "1.36", strict=True)
+    assert "AAAA" not in str(made)
 
 
 HARDENING: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -113,3 +129,11 @@ def test_zizmor_is_content_with_the_workflow() -> None:
     done = subprocess.run([tool, "--offline", "--no-progress", ROOT / ".github"], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     sys.stdout.write(done.stdout)
+
+
+@pytest.mark.skipif(not shutil.which("go"), reason="actionlint comes as a Go module, and there is no Go toolchain here")
+def test_actionlint_is_content_with_the_workflow(tmp_path: Path) -> None:
+    surroundings = {**os.environ, "HOME": os.environ.get("LAB_REAL_HOME", os.environ["HOME"]), "GOFLAGS": "-mod=mod"}
+    command = ["go", "run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12", *map(str, (ROOT / ".github/workflows").glob("*.yml"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=surroundings, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr

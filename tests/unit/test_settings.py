@@ -23,6 +23,7 @@ GPU: dict[str, Any] = {
 }
 NAME_FORM = "name of lower-case letters, digits and hyphens, a letter first and no hyphen last, at most 40 characters"
 MODELS = "write models: and below it one entry for each, which begins with a hyphen: - name: ..., model: ..., contextTokens: ..."
+VLLM_PORT = "a Service of that name makes Kubernetes inject VLLM_PORT, which breaks vLLM"
 NAME = f"write name: phi-3-mini, or another {NAME_FORM}"
 SHARE = "write gpuMemoryUtilization: 0.85, or another number above 0 and at most 1"
 SHARE_AT = "models[0].pin.gpuMemoryUtilization"
@@ -64,7 +65,7 @@ def test_the_smallest_file_gets_the_documented_defaults() -> None:
 
 def test_every_setting_of_a_gpu_machine_can_be_stated() -> None:
     config = copy.deepcopy(GPU)
-    config["machine"] |= {"gpus": 2, "platform": "wsl2", "display": True, "nvidiaDriver": "581.29", "wslMemoryGiB": 12, "diskFreeGiB": 120}
+    config["machine"] |= {"gpus": 1, "platform": "wsl2", "display": True, "nvidiaDriver": "581.29", "wslMemoryGiB": 12, "diskFreeGiB": 120}
     config["cluster"]["profile"] = "lab"
     config["models"][0] |= {
         "engine": "vllm", "revision": "0123456789abcdef0123456789abcdef01234567", "concurrentRequests": 4, "replicas": 2, "port": 30095,
@@ -76,6 +77,36 @@ def test_every_setting_of_a_gpu_machine_can_be_stated() -> None:
     assert settings.machine.nvidia_driver == "581.29"
     assert settings.models[0].pin.gpu_memory_utilization == 1.0
     assert settings.models[0].environment == {"VLLM_LOGGING_LEVEL": "DEBUG", "LINES": "a\nb"}
+
+
+@pytest.mark.parametrize("name", ["default", "default-deny", "chat-endpoint", "vllm"])
+def test_a_model_may_not_take_the_name_of_an_object_of_the_lab(name: str) -> None:
+    ((path, _, remedy),) = _problems(_edited(GPU, "models.0.name", name))
+    assert (path, remedy) == ("models[0].name", "write another name, such as name: phi-3-mini")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("VLLM_CPU_KVCACHE_SPACE", "40"), ("HOME", "/nope"), ("HF_HUB_OFFLINE", "0"), ("CUDA_VISIBLE_DEVICES", "0"), ("LD_PRELOAD", "/x.so"),
+        ("PYTHONPATH", "/x"), ("HTTPS_PROXY", "http://user:pw@proxy"), ("SOME_PRIVATE_KEY", "x"), ("NOTE", "sk-abcdef123456"),
+    ],
+)  # fmt: skip
+def test_the_environment_may_not_undo_the_plan_or_carry_a_secret(key: str, text: str) -> None:
+    ((path, message, _),) = _problems(_edited(GPU, "models.0.environment", {key: text}))
+    assert path == f"models[0].environment.{key}"
+    assert text not in message
+
+
+def test_a_harmless_environment_that_only_sounds_secret_is_taken() -> None:
+    config = _edited(GPU, "models.0.environment", {"TOKENIZERS_PARALLELISM": "false"})
+    assert Settings.from_config(config).models[0].environment == {"TOKENIZERS_PARALLELISM": "false"}
+
+
+def test_several_cards_under_wsl2_are_refused() -> None:
+    ((path, message, _),) = _problems(_edited(_edited(GPU, "machine.gpus", 2), "machine.platform", "wsl2"))
+    assert path == "machine.gpus"
+    assert "one device" in message
 
 
 @pytest.mark.parametrize(
@@ -116,7 +147,7 @@ def test_values_at_the_very_edge_are_accepted(place: str, value: Any) -> None:
         ("models.0.name", "phi\n", ("models[0].name", "'phi\\n' does not have the right form", NAME)),
         ("models.0.name", "", ("models[0].name", "is empty", NAME)),
         ("models.0.name", 3, ("models[0].name", "3 is not a text", NAME)),
-        ("models.0.name", "vllm", ("models[0].name", "a Service named vllm makes Kubernetes inject VLLM_PORT, which breaks vLLM", "write another name, such as name: phi-3-mini")),
+        ("models.0.name", "vllm", ("models[0].name", VLLM_PORT, "write another name, such as name: phi-3-mini")),
         ("models.0.revision", "main", ("models[0].revision", "'main' does not have the right form", "write revision: and a commit in quotes: 40 digits and letters a to f")),
         ("models.0.engine", "ollama", ("models[0].engine", "'ollama' is not known here", "write engine: vllm")),
         ("models.0.pin.gpuMemoryUtilization", 0, (SHARE_AT, "0 is too small: it must be above 0", SHARE)),
