@@ -36,7 +36,7 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
 
     summary: dict[str, int] = {}
     if target.state.exists():
-        result = engine.down(target.state, root, secrets=target.secrets(), embedded=True, on_event=lambda event: _print(event))
+        result = engine.down(target.state, root, secrets=target.secrets(), embedded=True, on_event=_print)
         if not result.ok:
             raise LabError(
                 "\n".join(d.message for d in result.diagnostics), remedy=f"./lab down {target.stack} again; it goes on where it stopped"

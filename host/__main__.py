@@ -27,7 +27,8 @@ def main(arguments: list[str]) -> int:
         module = DRIVERS[driver]
         if module is None:
             raise HostError(
-                f"`host {driver} {verb}` does not work yet: this release changes no machine for it", remedy="./lab preview STACK shows what it would do"
+                f"`host {driver} {verb}` does not work yet: this release changes no machine for it",
+                remedy="./lab preview STACK shows what it would do",
             )
         getattr(importlib.import_module(module), verb)(os.environ)
     except LabError as error:

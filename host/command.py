@@ -47,14 +47,30 @@ def run(
     try:
         if log is None:
             done = subprocess.run(
-                command, cwd=cwd, env={**os.environ, **(environment or {})}, capture_output=True, text=True, errors="replace", timeout=timeout, check=False, **feed
-            )  # type: ignore[call-overload]
+                command,
+                cwd=cwd,
+                env={**os.environ, **(environment or {})},
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+                **feed,
+            )
         else:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8") as file:
                 done = subprocess.run(
-                    command, cwd=cwd, env={**os.environ, **(environment or {})}, stdout=file, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False, **feed
-                )  # type: ignore[call-overload]
+                    command,
+                    cwd=cwd,
+                    env={**os.environ, **(environment or {})},
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    timeout=timeout,
+                    check=False,
+                    **feed,
+                )
             done.stdout, done.stderr = log.read_text(encoding="utf-8", errors="replace")[-8000:], ""
     except FileNotFoundError:
         raise CommandFailed(command, 127, f"{command[0]}: not found") from None

@@ -61,14 +61,25 @@ def download(packages: Sequence[str], folder: Path, cache: Path) -> dict[str, st
     except command.CommandFailed:
         lists = cache / "apt"
         (lists / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-        options = ("-o", f"Dir::State::lists={lists}/lists", "-o", f"Dir::Cache={lists}", "-o", "Debug::NoLocking=true", "-o", "APT::Sandbox::User=root")
+        options = (
+            "-o",
+            f"Dir::State::lists={lists}/lists",
+            "-o",
+            f"Dir::Cache={lists}",
+            "-o",
+            "Debug::NoLocking=true",
+            "-o",
+            "APT::Sandbox::User=root",
+        )
         command.run(["apt-get", *options, "update"], timeout=300)
         return _download(packages, folder, options)
 
 
 def _download(packages: Sequence[str], folder: Path, options: Sequence[str]) -> dict[str, str]:
     simulated = command.run(
-        ["apt-get", *options, "install", "--simulate", "--no-install-recommends", *packages], timeout=120, environment={"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+        ["apt-get", *options, "install", "--simulate", "--no-install-recommends", *packages],
+        timeout=120,
+        environment={"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
     ).stdout
     wanted = parse_simulation(simulated, packages)
     if wanted:

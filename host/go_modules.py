@@ -39,7 +39,9 @@ class GoModule:
 
     def required(self, module: str) -> str:
         """The version of `module` in go.mod. Raises HostError where it is not required."""
-        found = re.search(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", (self.folder / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
+        found = re.search(
+            rf"^(?:require )?\s*{re.escape(module)} (v\S+)", (self.folder / "go.mod").read_text(encoding="utf-8"), re.MULTILINE
+        )
         if not found:
             raise HostError(f"{self.folder}/go.mod does not require {module}")
         return found.group(1)

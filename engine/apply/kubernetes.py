@@ -180,5 +180,3 @@ class Objects:
                 task.talk.say("waiting", "until it is gone")
                 told = True
             self._interrupt.sleep(_PAUSE)
-
-

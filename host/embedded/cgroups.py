@@ -18,7 +18,11 @@ NEEDED = ("cpu", "cpuset", "memory", "pids")
 def hierarchies(mounts: str | None = None) -> list[tuple[Path, str]]:
     """Every mounted cgroup hierarchy and its options; v2's options are the empty string."""
     text = Path("/proc/mounts").read_text(encoding="utf-8") if mounts is None else mounts
-    found = [(Path(f[1]), f[3] if f[2] == "cgroup" else "") for f in (line.split() for line in text.splitlines()) if f[2] in ("cgroup", "cgroup2")]
+    found = [
+        (Path(f[1]), f[3] if f[2] == "cgroup" else "")
+        for f in (line.split() for line in text.splitlines())
+        if f[2] in ("cgroup", "cgroup2")
+    ]
     return [(path, options) for path, options in found if str(path).startswith("/sys/fs/cgroup")]
 
 

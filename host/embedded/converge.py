@@ -158,7 +158,11 @@ class Converging:
         """The kubeconfig and the host state, for their reader: the user who called."""
         layout = self._layout
         text = pki.kubeconfig(layout, "admin", layout.plan.name)
-        if not layout.kubeconfig.exists() or layout.kubeconfig.read_text(encoding="utf-8") != text or layout.kubeconfig.stat().st_mode & 0o777 != 0o600:
+        if (
+            not layout.kubeconfig.exists()
+            or layout.kubeconfig.read_text(encoding="utf-8") != text
+            or layout.kubeconfig.stat().st_mode & 0o777 != 0o600
+        ):
             files.write_atomic(layout.kubeconfig, text, 0o600)
             self.changes.append("wrote the kubeconfig")
         state.record(layout.stack, generation, api.cluster_uid(layout))
@@ -170,5 +174,9 @@ class Converging:
 def supervisor(layout: Layout, parts: Parts | None, homes: list[Path]) -> Supervisor:
     """The supervisor of a cluster's daemons; without `parts` it finds and stops only."""
     return Supervisor(
-        layout.run / "programs", layout.state / "logs", cgroups=homes, prefix=namespaces.enter(layout), environment=parts.environment() if parts else {}
+        layout.run / "programs",
+        layout.state / "logs",
+        cgroups=homes,
+        prefix=namespaces.enter(layout),
+        environment=parts.environment() if parts else {},
     )

@@ -82,7 +82,10 @@ def _layout(environment: Mapping[str, str]) -> Layout:
     try:
         return Layout(environment["LAB_STACK"], EmbeddedPlan.model_validate_json(environment["LAB_SPEC"]))
     except KeyError as error:
-        raise HostError(f"{error.args[0]} is not set", remedy="`lab up` sets it; by hand: LAB_STACK=dev LAB_SPEC=\"$(lab plan dev --json | jq -c .cluster)\"") from None
+        raise HostError(
+            f"{error.args[0]} is not set",
+            remedy='`lab up` sets it; by hand: LAB_STACK=dev LAB_SPEC="$(lab plan dev --json | jq -c .cluster)"',
+        ) from None
     except ValueError as error:
         raise HostError(f"LAB_SPEC is no embedded cluster: {error}") from None
 
@@ -90,7 +93,12 @@ def _layout(environment: Mapping[str, str]) -> Layout:
 def _as_root(verb: str, environment: Mapping[str, str]) -> NoReturn:
     """Becomes the same verb under `sudo -n`, with the caller's home and as the owner of what it writes for the caller."""
     kept = {name: environment[name] for name in ("LAB_STACK", "LAB_SPEC", "LAB_GENERATION", "PATH") if name in environment}
-    kept |= {"HOME": str(Path.home()), "LAB_OWNER_UID": str(os.getuid()), "LAB_OWNER_GID": str(os.getgid()), "PYTHONPATH": str(Path(__file__).parents[2])}
+    kept |= {
+        "HOME": str(Path.home()),
+        "LAB_OWNER_UID": str(os.getuid()),
+        "LAB_OWNER_GID": str(os.getgid()),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     words = ["sudo", "-n", "env", *(f"{n}={v}" for n, v in kept.items()), sys.executable, "-m", "host", "embedded", verb]
     sys.stderr.flush()
     os.execvp(words[0], words)  # noqa: S606 - not through the wrapper: its progress must be seen while it works

@@ -73,7 +73,16 @@ def forget_containers(layout: Layout, parts: Parts) -> None:
         if kind == "snapshots":
             names = [line.split()[0] for line in listed.splitlines() if line.endswith("Active")]
         for number in range(0, len(names), 50):
-            ctr(layout, parts, kind, "remove", *(("--force",) if kind == "tasks" else ()), *names[number : number + 50], timeout=20, check=False)
+            ctr(
+                layout,
+                parts,
+                kind,
+                "remove",
+                *(("--force",) if kind == "tasks" else ()),
+                *names[number : number + 50],
+                timeout=20,
+                check=False,
+            )
 
 
 def _import_built(layout: Layout, parts: Parts, reference: str) -> bool:
@@ -86,7 +95,10 @@ def _import_built(layout: Layout, parts: Parts, reference: str) -> bool:
     with files.lock(layout.run / "import.lock", what="the import of images"), step(f"importing {reference}"):
         client = [str(parts.containerd / "ctr"), "--address", str(layout.containerd_socket), "--namespace", "k8s.io", "images", "import"]
         if built.is_dir():
-            command.run(["bash", "-c", 'set -o pipefail; folder=$1; shift; tar -C "$folder" -cf - . | "$@" -', "import", built, *client], timeout=_IMPORT_SECONDS)
+            command.run(
+                ["bash", "-c", 'set -o pipefail; folder=$1; shift; tar -C "$folder" -cf - . | "$@" -', "import", built, *client],
+                timeout=_IMPORT_SECONDS,
+            )
         else:
             command.run([*client, built], timeout=_IMPORT_SECONDS)
     return True

@@ -173,7 +173,9 @@ def _is_connected(layout: Layout) -> bool:
     if link_owner(layout.link) != layout.link_alias:
         return False
     routes = command.run(f"ip -json route show dev {layout.link}".split(), timeout=_SECONDS, check=False).stdout
-    inside = command.run(f"nsenter --net={layout.network_namespace} -- ip -json address show dev eth0".split(), timeout=_SECONDS, check=False).stdout
+    inside = command.run(
+        f"nsenter --net={layout.network_namespace} -- ip -json address show dev eth0".split(), timeout=_SECONDS, check=False
+    ).stdout
     try:
         destinations = {r.get("dst") for r in json.loads(routes or "[]")}
         addresses = {a.get("local") for link in json.loads(inside or "[]") for a in link.get("addr_info", [])}

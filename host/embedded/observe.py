@@ -16,7 +16,15 @@ _FRESH_SECONDS = 40.0
 
 def look(layout: Layout) -> dict[str, str]:
     """What is wrong with each program that listens inside only; an empty text is a healthy one."""
-    words: list[str | Path] = ["nsenter", f"--net={layout.network_namespace}", "--", sys.executable, "-I", Path(__file__).with_name("health.py"), layout.pki]
+    words: list[str | Path] = [
+        "nsenter",
+        f"--net={layout.network_namespace}",
+        "--",
+        sys.executable,
+        "-I",
+        Path(__file__).with_name("health.py"),
+        layout.pki,
+    ]
     done = command.run(words, timeout=30, check=False)
     try:
         found: dict[str, str] = json.loads(done.stdout)

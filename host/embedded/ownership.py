@@ -15,7 +15,10 @@ MARK = "owner.json"
 
 def mark(layout: Layout) -> None:
     """Writes the marks, where they are missing: one that survives a reboot and one that does not."""
-    text = json.dumps({"by": names.PART_OF, "cluster": layout.plan.name, "stack": layout.stack, "state": str(layout.state), "slot": layout.plan.slot}, indent=1)
+    text = json.dumps(
+        {"by": names.PART_OF, "cluster": layout.plan.name, "stack": layout.stack, "state": str(layout.state), "slot": layout.plan.slot},
+        indent=1,
+    )
     for folder, mode in ((layout.state, 0o700), (layout.run, 0o700)):
         if not folder.exists():
             folder.mkdir(parents=True, mode=mode)

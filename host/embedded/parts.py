@@ -38,7 +38,17 @@ class Parts:
 
     def environment(self) -> dict[str, str]:
         """What the daemons run with: our programs first, nothing of the caller's."""
-        path = [str(self.debian / "tools"), str(self.containerd), *debian.search_path(self.debian), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        path = [
+            str(self.debian / "tools"),
+            str(self.containerd),
+            *debian.search_path(self.debian),
+            "/usr/local/sbin",
+            "/usr/local/bin",
+            "/usr/sbin",
+            "/usr/bin",
+            "/sbin",
+            "/bin",
+        ]
         environment = {"PATH": os.pathsep.join(path), "HOME": "/root", "LANG": "C.UTF-8"}
         if libraries := debian.library_path(self.debian):
             environment["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
@@ -67,7 +77,11 @@ def modules(plan: EmbeddedPlan) -> dict[str, GoModule]:
         "etcd": GoModule(_GO / "etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, plan.etcd),
         "pause": GoModule(_GO / "pause", {"pause": "."}, "v1"),
     }  # fmt: skip
-    for name, module in (("kubernetes", "k8s.io/kubernetes"), ("containerd", "github.com/containerd/containerd/v2"), ("etcd", "go.etcd.io/etcd/server/v3")):
+    for name, module in (
+        ("kubernetes", "k8s.io/kubernetes"),
+        ("containerd", "github.com/containerd/containerd/v2"),
+        ("etcd", "go.etcd.io/etcd/server/v3"),
+    ):
         locked = found[name].required(module)
         if locked != found[name].version:
             raise HostError(

@@ -36,7 +36,9 @@ def leaves(layout: Layout) -> tuple[Leaf, ...]:
     """Every certificate of a cluster."""
     address, node = layout.plan.address, layout.plan.node
     local = ("DNS:localhost", "IP:127.0.0.1")
-    kubernetes = tuple(f"DNS:{n}" for n in ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"))
+    kubernetes = tuple(
+        f"DNS:{n}" for n in ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+    )
     return (
         Leaf("kube-apiserver", "ca", "kube-apiserver", serves=(*kubernetes, *local, f"IP:{address}", f"IP:{layout.kubernetes_service}")),
         Leaf("kube-apiserver-kubelet", "ca", "kube-apiserver"),
@@ -103,7 +105,18 @@ def _certificate(folder: Path, name: str, subject: str, extensions: list[str], d
     work = folder / f".{name}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700)
-    arguments: list[str | Path] = ["openssl", "req", "-x509", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-sha256"]
+    arguments: list[str | Path] = [
+        "openssl",
+        "req",
+        "-x509",
+        "-new",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-sha256",
+    ]
     # A configuration of our own: the system's would add extensions.
     files.write_atomic(work / "openssl.cnf", "[req]\ndistinguished_name=dn\n[dn]\n")
     arguments += ["-config", work / "openssl.cnf", "-subj", subject, "-days", str(days), "-keyout", work / "key", "-out", work / "crt"]

@@ -17,7 +17,15 @@ from stacks.errors import HostError
 
 _COLD_GIB, _WARM_GIB, _RESTART_GIB = 40, 25, 2  # all to be built; programs built; only started again
 _MEMORY_GIB = 7.5  # machines sold as 8 GiB show a little less
-_PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux", "setpriv": "util-linux", "mount": "mount", "apt-get": "apt", "dpkg-deb": "dpkg", "tar": "tar"}
+_PROGRAMS = {
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
+    "mount": "mount",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "tar": "tar",
+}
 _FEATURES = {
     "veth links": "ip link add lab0 type veth peer name lab1",
     "bridges": "ip link add labbr type bridge",

@@ -15,7 +15,16 @@ SECOND = ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 GRACE = {"etcd": 10.0, "containerd": 10.0, "kube-apiserver": 5.0, "kubelet": 5.0}
 _CERTIFICATES = {
     "etcd": ("etcd", "etcd-ca"),
-    "kube-apiserver": ("kube-apiserver", "kube-apiserver-kubelet", "kube-apiserver-etcd", "front-proxy", "ca", "etcd-ca", "front-proxy-ca", "service-account"),
+    "kube-apiserver": (
+        "kube-apiserver",
+        "kube-apiserver-kubelet",
+        "kube-apiserver-etcd",
+        "front-proxy",
+        "ca",
+        "etcd-ca",
+        "front-proxy-ca",
+        "service-account",
+    ),
     "kube-controller-manager": ("kube-controller-manager", "ca", "front-proxy-ca", "service-account"),
     "kube-scheduler": ("kube-scheduler", "ca", "front-proxy-ca"),
     "kubelet": ("kubelet", "ca"),

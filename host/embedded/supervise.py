@@ -62,7 +62,15 @@ class Running:
 class Supervisor:
     """Starts, finds and stops the programs whose records lie in `folder`; their output goes to `logs`."""
 
-    def __init__(self, folder: Path, logs: Path, *, cgroups: Sequence[Path] = (), prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        logs: Path,
+        *,
+        cgroups: Sequence[Path] = (),
+        prefix: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder, self._logs = folder, logs
         self._cgroups, self._prefix = tuple(cgroups), tuple(prefix)
         self._environment = dict(environment or {})

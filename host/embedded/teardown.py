@@ -38,7 +38,11 @@ def remove(layout: Layout, parts: Parts | None) -> None:
         _delete(folder)
     with contextlib.suppress(OSError):
         layout.run.parent.rmdir()
-    problems = [f"process {pid} ({_name(pid)})" for pid in sorted(left)] + [f"cgroup {path}" for path in stuck] + [str(f) for f in (layout.run, layout.state) if f.exists()]
+    problems = (
+        [f"process {pid} ({_name(pid)})" for pid in sorted(left)]
+        + [f"cgroup {path}" for path in stuck]
+        + [str(f) for f in (layout.run, layout.state) if f.exists()]
+    )
     if problems:
         raise HostError("could not be removed:\n" + "\n".join(f"  - {p}" for p in problems), remedy="run it again")
 

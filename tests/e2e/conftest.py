@@ -40,7 +40,9 @@ class Cluster:
         environment = {**os.environ, "LAB_STACK": self.layout.stack, "LAB_SPEC": canonical(self.plan), "LAB_GENERATION": str(generation)}
         words = ["-m", "host", "embedded", verb] if kill_at is None else ["-m", "tests.support.killed", str(kill_at), verb]
         begin = time.monotonic()
-        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=1800, check=False)
+        done = subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=1800, check=False
+        )
         self.seconds, self.said = time.monotonic() - begin, done.stderr
         if kill_at is not None and done.returncode == -signal.SIGKILL:
             return {}
@@ -50,7 +52,9 @@ class Cluster:
     def kubectl(self, *words: str, text: str | None = None, check: bool = True) -> str:
         built = parts.available(self.plan, self.layout.cache)
         assert built
-        return command.run([built.kubernetes / "kubectl", "--kubeconfig", self.layout.kubeconfig, *words], timeout=120, text=text, check=check).stdout
+        return command.run(
+            [built.kubernetes / "kubectl", "--kubeconfig", self.layout.kubeconfig, *words], timeout=120, text=text, check=check
+        ).stdout
 
     def pid(self, program: str) -> int:
         return int(self.host("status")["programs"][program]["pid"])

@@ -35,12 +35,21 @@ def _pod(name, image):
 
 
 def _namespace():
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "e2e", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "e2e", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }
 
 
 def _service(node_port):
     ports = [{"port": 80, "targetPort": 8080, "nodePort": node_port}]
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "echo", "namespace": "e2e"}, "spec": {"type": "NodePort", "selector": {"app": "echo"}, "ports": ports}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "echo", "namespace": "e2e"},
+        "spec": {"type": "NodePort", "selector": {"app": "echo"}, "ports": ports},
+    }
 
 
 def _apply(cluster, *documents):

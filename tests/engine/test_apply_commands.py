@@ -84,10 +84,13 @@ def test_what_the_listener_prints_is_not_swallowed_with_the_programs_output(worl
 
 
 def test_a_failed_command_stops_what_stands_on_it_and_is_tried_again(world: World) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 a = local.Command("a", create="test -e ready || { echo not ready; exit 3; }")
 local.Command("b", create="echo b >> log", opts=Opts(depends_on=[a]))
 """
+    )
     result = world.up(text)
     assert (result.ok, result.exit_code) == (False, 1)
     assert "the Command a ended with 3" in errors(result)
@@ -119,13 +122,16 @@ def test_a_program_that_fails_deletes_nothing(world: World) -> None:
 
 
 def test_what_left_the_program_goes_dependants_first(world: World) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 a = local.Command("a", create="true", delete="echo a >> log")
 b = local.Command("b", create="true", delete="echo b >> log", opts=Opts(depends_on=[a]))
 class Box(pulumi.ComponentResource):
     def __init__(self): super().__init__("shop:a:Box", "box", None, Opts(depends_on=[b]))
 local.Command("c", create="true", delete="echo c >> log", opts=Opts(parent=Box()))
 """
+    )
     world.up(text)
     result = world.up(HEAD)
     assert world.log("log") == ["c", "b", "a"]
@@ -143,24 +149,30 @@ def test_down_runs_delete_in_reverse_and_leaves_an_empty_state(world: World) -> 
 
 
 def test_what_is_deleted_with_its_host_is_not_deleted_one_by_one(world: World) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 host = local.Command("host", create="true", delete="echo host >> log")
 local.Command("guest", create="true", delete="echo guest >> log", opts=Opts(deleted_with=host))
 """
+    )
     world.up(text)
     assert world.down().summary == {"delete": 3}
     assert world.log("log") == ["host"]
     world.up(text)
-    assert world.up(text.replace("local.Command(\"guest\"", "0 and local.Command(\"guest\"")).summary == {"delete": 1, "same": 2}
+    assert world.up(text.replace('local.Command("guest"', '0 and local.Command("guest"')).summary == {"delete": 1, "same": 2}
     assert world.log("log") == ["host", "guest"]
 
 
 def test_delete_before_replace_takes_its_dependants_along(world: World) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 a = local.Command("a", create="echo +a >> log; echo $N", delete="echo -a >> log", environment={"N": "1"}, triggers=[config.require("t")],
                   opts=Opts(delete_before_replace=True))
 local.Command("b", create="echo +b >> log", delete="echo -b >> log", triggers=[a.stdout])
 """
+    )
     world.up(text, config={"t": "1"})
     result = world.up(config={"t": "2"})
     assert result.summary == {"replace": 2, "same": 1}
@@ -177,22 +189,28 @@ def test_a_protected_resource_survives_up_and_down(world: World) -> None:
 
 
 def test_the_first_failure_ends_the_run_after_what_is_running(world: World) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 local.Command("slow", create="sleep 1; echo slow >> log")
 bad = local.Command("bad", create="exit 1")
 late = local.Command("late", create="sleep 0.3", opts=Opts(depends_on=[]))
 local.Command("later", create="echo later >> log", opts=Opts(depends_on=[late]))
 """
+    )
     assert not world.up(text).ok
     assert world.log("log") == ["slow"]
     assert {"slow", "late"} <= set(world.recorded())
 
 
 def test_no_more_steps_than_asked_for_run_at_a_time(world: World) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 for i in range(6):
     local.Command(f"c{i}", create="echo + >> log; sleep 0.2; echo - >> log")
 """
+    )
     assert world.up(text, parallel=2).ok
     running, most = 0, 0
     for sign in world.log("log"):
@@ -205,11 +223,14 @@ SECRET = "hunter2-very-secret"
 
 
 def test_secrets_are_sealed_in_the_state_and_hidden_in_everything_told(world: World) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 key = config.require_secret("secretKey")
 c = local.Command("c", create="echo my $KEY; exit $CODE", environment={"KEY": key, "CODE": config.get("code") or "0"})
 pulumi.export("key", key)
 """
+    )
     result = world.up(text, config={"secretKey": SECRET})
     assert result.ok, errors(result)
     assert result.outputs == {"key": "[secret]"}
@@ -225,7 +246,9 @@ pulumi.export("key", key)
 
 
 def test_a_secret_that_nobody_prints_stands_nowhere_in_clear(world: World) -> None:
-    world.up(HEAD + 'local.Command("c", create="true", environment={"KEY": config.require_secret("secretKey")})', config={"secretKey": SECRET})
+    world.up(
+        HEAD + 'local.Command("c", create="true", environment={"KEY": config.require_secret("secretKey")})', config={"secretKey": SECRET}
+    )
     assert SECRET not in world.state.read_text()
 
 
@@ -251,10 +274,13 @@ def test_two_runs_never_both_work(world: World) -> None:
 
 
 def test_objects_are_refused_where_the_caller_has_no_embedded_cluster(world: World) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 local.Command("c", create="echo ran >> log")
 k8s.core.v1.Namespace("n", opts=Opts(provider=k8s.Provider("p", kubeconfig="none", cluster_identifier="x")))
 """
+    )
     with pytest.raises(RefusedError, match="Commands") as caught:
         world.up(text, embedded=False)
     assert caught.value.exit_code == 2
@@ -263,10 +289,13 @@ k8s.core.v1.Namespace("n", opts=Opts(provider=k8s.Provider("p", kubeconfig="none
 
 
 def test_a_helm_release_is_refused_before_anything_is_done(world: World) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 local.Command("c", create="echo ran >> log")
 k8s.helm.v3.Release("r", chart="x", opts=Opts(provider=k8s.Provider("p", kubeconfig="none", cluster_identifier="x")))
 """
+    )
     with pytest.raises(RefusedError, match=r"helm.sh/v3:Release"):
         world.up(text)
     assert world.log("log") == []
@@ -326,7 +355,9 @@ def test_a_failing_listener_ends_no_run(world: World) -> None:
 
 
 def test_nothing_new_begins_when_the_program_fails(world: World) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 for i in range(4):
     local.Command(f"c{i}", create=f"echo {i} >> log; sleep 0.5")
 async def soon():
@@ -337,6 +368,7 @@ async def soon():
     raise pulumi.RunError("broken")
 pulumi.Output.from_input(soon()).apply(print)
 """
+    )
     result = world.up(text, parallel=1)
     assert not result.ok
     assert len(world.log("log")) == 1

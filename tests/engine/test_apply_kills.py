@@ -95,7 +95,9 @@ def _kill_at_state_write(tmp_path: Path, server: FakeServer, stage: str, number:
     return True
 
 
-@pytest.mark.parametrize(("stage", "number", "when"), [("fresh", 1, "half"), ("fresh", 5, "after"), ("change", 3, "before"), ("change", 7, "after")])
+@pytest.mark.parametrize(
+    ("stage", "number", "when"), [("fresh", 1, "half"), ("fresh", 5, "after"), ("change", 3, "before"), ("change", 7, "after")]
+)
 def test_a_kill_at_some_state_writes_is_recovered_from(tmp_path: Path, server: FakeServer, stage: str, number: int, when: str) -> None:
     assert _kill_at_state_write(tmp_path, server, stage, number, when, _expected(tmp_path, stage))
 
@@ -137,9 +139,12 @@ def test_a_kill_at_every_write_to_the_cluster_is_recovered_from(tmp_path: Path, 
     assert number > 3
 
 
-LONG = HEAD + """
+LONG = (
+    HEAD
+    + """
 local.Command("long", create="echo start >> boot.log; (sleep 2; echo orphan >> boot.log) & wait; echo end >> boot.log")
 """
+)
 
 
 def _wait_for(world: World, word: str) -> None:

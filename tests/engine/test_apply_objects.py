@@ -165,7 +165,9 @@ def test_another_object_of_the_same_name_is_left_alone(world: World, server: Fak
 
 def test_a_foreign_object_is_refused(world: World, server: FakeServer) -> None:
     server.put("/api/v1/namespaces/lab", {"apiVersion": "v1", "kind": "Namespace", "metadata": {}})
-    server.put(MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"labels": {"app.kubernetes.io/managed-by": "pulumi"}}, "data": {}})
+    server.put(
+        MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"labels": {"app.kubernetes.io/managed-by": "pulumi"}}, "data": {}}
+    )
     result = world.up(TWO)
     assert not result.ok
     assert "is there already and is not ours" in errors(result)
@@ -239,10 +241,13 @@ def test_a_labelled_config_map_is_a_mark_too(world: World, server: FakeServer) -
 
 def test_an_object_that_never_gets_ready_is_recorded_and_tried_again(world: World, server: FakeServer) -> None:
     server.endpoints_ready = False
-    text = TWO + """
+    text = (
+        TWO
+        + """
 k8s.core.v1.Service("svc", metadata={"name": "svc", "namespace": "lab", "labels": labels}, spec={"selector": {"a": "b"}},
                     opts=opts(lab, custom_timeouts=pulumi.CustomTimeouts(create="1s", update="1s")))
 """
+    )
     result = world.up(text)
     assert "Service svc: not ready after 1 s: no pod behind it is ready" in errors(result)
     assert world.recorded()["svc"]["initErrors"]
@@ -302,8 +307,11 @@ def test_a_waiting_deployment_says_what_is_wrong_with_its_pods(world: World, ser
     server.put("/api/v1/namespaces/lab", {"apiVersion": "v1", "kind": "Namespace", "metadata": {}})
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"app": "a"}}, "status": {"containerStatuses": [waiting]}}
     server.put("/api/v1/namespaces/lab/pods/p", pod)
-    text = CLUSTER + """
+    text = (
+        CLUSTER
+        + """
 spec = {"selector": {"match_labels": {"app": "a"}}, "template": {"metadata": {"labels": {"app": "a"}}}}
 k8s.apps.v1.Deployment("dep", metadata={"name": "dep", "namespace": "lab"}, spec=spec, opts=opts(custom_timeouts=pulumi.CustomTimeouts(create="1s")))
 """
+    )
     assert "0 of 1 pods available, 1 up to date: c: ErrImageNeverPull no image" in errors(world.up(text))

@@ -44,7 +44,10 @@ READY = [
     item("apiextensions.k8s.io/v1", "CustomResourceDefinition", status={"conditions": [{"type": "Established", "status": "True"}]}),
 ]
 NOT_READY = [
-    (item("apps/v1", "Deployment", status={"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}), "not seen"),
+    (
+        item("apps/v1", "Deployment", status={"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}),
+        "not seen",
+    ),
     (item("apps/v1", "Deployment", status=counts(replicas=2, updatedReplicas=1, availableReplicas=1) | AVAILABLE), "1 of 1 pods available"),
     (item("apps/v1", "Deployment", status=counts(replicas=1, updatedReplicas=1, availableReplicas=1)), "not available"),
     (item("apps/v1", "DaemonSet", status=counts(desiredNumberScheduled=1)), "0 of 1"),
@@ -91,7 +94,9 @@ def test_a_claim_that_waits_for_its_first_consumer_is_ready() -> None:
     assert missing(claim, get) == ""
 
 
-@pytest.mark.parametrize(("points", "ready"), [([], False), ([{"conditions": {"ready": False}}], False), ([{"conditions": {"ready": True}}], True)])
+@pytest.mark.parametrize(
+    ("points", "ready"), [([], False), ([{"conditions": {"ready": False}}], False), ([{"conditions": {"ready": True}}], True)]
+)
 def test_a_service_waits_for_a_ready_endpoint(points: list[Item], ready: bool) -> None:
     service = item("v1", "Service", spec={"selector": {"a": "b"}})
     slices = {"items": [{"endpoints": points}]}

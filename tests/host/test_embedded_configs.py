@@ -38,7 +38,12 @@ def made(monkeypatch):
 
 
 def test_no_two_slots_share_an_address():
-    networks = [ipaddress.ip_network(n, strict=False) for s in range(SLOTS + 1) for p in [layout(slot=s)] for n in (f"{p.plan.address}/30", p.pods, p.services)]
+    networks = [
+        ipaddress.ip_network(n, strict=False)
+        for s in range(SLOTS + 1)
+        for p in [layout(slot=s)]
+        for n in (f"{p.plan.address}/30", p.pods, p.services)
+    ]
     assert len(networks) == len(set(networks))
     assert not any(a.overlaps(b) for i, a in enumerate(networks) for b in networks[i + 1 :])
 
@@ -79,7 +84,12 @@ def test_no_program_is_told_to_listen_on_every_address(made):
 def test_the_api_server_has_node_and_rbac_authorization_and_node_restriction(made):
     place, built, rendered = made
     words = programs.all_programs(place, built, rendered)["kube-apiserver"].arguments
-    assert {"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--anonymous-auth=false", "--allow-privileged=false"} <= set(words)
+    assert {
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--anonymous-auth=false",
+        "--allow-privileged=false",
+    } <= set(words)
 
 
 def test_pods_of_unlabelled_namespaces_are_held_to_baseline():

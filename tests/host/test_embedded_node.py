@@ -20,7 +20,9 @@ def _answers(monkeypatch, *, status="True", heartbeat=0.0, lease=None, node=True
             return {"spec": {"renewTime": _ago(lease)}}
         if not node:
             raise api.ApiError("no node", 404)
-        return {"status": {"conditions": [{"type": "Ready", "status": status, "lastHeartbeatTime": _ago(heartbeat), "message": "no network"}]}}
+        return {
+            "status": {"conditions": [{"type": "Ready", "status": status, "lastHeartbeatTime": _ago(heartbeat), "message": "no network"}]}
+        }
 
     monkeypatch.setattr(api, "request", request)
 

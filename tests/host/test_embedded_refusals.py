@@ -32,7 +32,16 @@ def test_everything_that_is_missing_is_named_at_once(place, monkeypatch):
     with pytest.raises(HostError) as refused:
         preflight.check(place, warm=False)
     text = str(refused.value)
-    for word in ("riscv64", "memory, pids", "3.0 GiB are free", "40 GiB are needed", "2.0 GiB of RAM", "nsenter", "apt-get", "driver: minikube"):
+    for word in (
+        "riscv64",
+        "memory, pids",
+        "3.0 GiB are free",
+        "40 GiB are needed",
+        "2.0 GiB of RAM",
+        "nsenter",
+        "apt-get",
+        "driver: minikube",
+    ):
         assert word in text
 
 
@@ -106,7 +115,9 @@ def test_destroy_refuses_a_foreign_cluster(place, monkeypatch, capsys):
     assert (place.state / "theirs").exists()
 
 
-@pytest.mark.parametrize("environment", [{}, {"LAB_STACK": "dev"}, {"LAB_STACK": "dev", "LAB_SPEC": "{}"}, {"LAB_STACK": "dev", "LAB_SPEC": "no"}])
+@pytest.mark.parametrize(
+    "environment", [{}, {"LAB_STACK": "dev"}, {"LAB_STACK": "dev", "LAB_SPEC": "{}"}, {"LAB_STACK": "dev", "LAB_SPEC": "no"}]
+)
 def test_a_missing_or_wrong_specification_is_an_error_and_not_a_traceback(environment, monkeypatch, capsys):
     for name in ("LAB_STACK", "LAB_SPEC"):
         monkeypatch.delenv(name, raising=False)

@@ -224,7 +224,9 @@ class FakeServer:
         foreign = {path: other for other, paths in owned.items() if other != manager for path in paths}
         clashes = [path for path, value in applied.items() if path in foreign and owned[foreign[path]][path] != value]
         if clashes and request.query.get("force") != "true":
-            raise RefusedRequestError(409, "Apply failed with conflicts", [f'conflict with "{foreign[path]}": .{".".join(path)}' for path in clashes])
+            raise RefusedRequestError(
+                409, "Apply failed with conflicts", [f'conflict with "{foreign[path]}": .{".".join(path)}' for path in clashes]
+            )
         for path in owned.get(manager, {}).keys() - applied.keys() - foreign.keys():
             _drop(item, path)
         for path, value in applied.items():

@@ -13,7 +13,19 @@ _FOLDERS = (
 )  # fmt: skip
 _SETTINGS = ("vm", "kernel", "net/ipv4", "net/bridge", "net/netfilter", "fs/inotify")
 # These move by themselves.
-_RESTLESS = ("random", "pty/nr", "ns_last_pid", "count", "perf_event", "nf_conntrack_count", "bpf_stats", "tainted", "sched_domain", "stat_refresh", "ip_local")
+_RESTLESS = (
+    "random",
+    "pty/nr",
+    "ns_last_pid",
+    "count",
+    "perf_event",
+    "nf_conntrack_count",
+    "bpf_stats",
+    "tainted",
+    "sched_domain",
+    "stat_refresh",
+    "ip_local",
+)
 
 
 def inventory() -> dict[str, list[str]]:
@@ -46,7 +58,18 @@ def difference(before: dict[str, list[str]], after: dict[str, list[str]]) -> dic
 
 
 def _names_of_interest() -> set[str]:
-    return {"etcd", "containerd", "containerd-shim", "kube-apiserver", "kube-controller", "kube-scheduler", "kubelet", "kube-proxy", "pause", "runc"}
+    return {
+        "etcd",
+        "containerd",
+        "containerd-shim",
+        "kube-apiserver",
+        "kube-controller",
+        "kube-scheduler",
+        "kubelet",
+        "kube-proxy",
+        "pause",
+        "runc",
+    }
 
 
 def _command(process: Path) -> str:

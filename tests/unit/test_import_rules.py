@@ -22,9 +22,9 @@ ALLOWED_OWN = {
 ALLOWED_OTHERS = {
     "stacks": ("pydantic", "pydantic_core", "yaml"),
     "components": ("pulumi", "pulumi_kubernetes", "pulumi_command"),
-    "host": (),
-    "probes": ("httpx",),
-    "engine": ("pulumi", "google"),
+    "host": ("httpx", "pydantic", "yaml"),
+    "probes": ("httpx", "yaml"),
+    "engine": ("pulumi", "google", "httpx", "cryptography", "yaml"),
     "cli": ("typer", "rich", "yaml"),
     "__main__": ("pulumi",),
 }

@@ -54,7 +54,9 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     client = httpx.Client
-    monkeypatch.setattr(httpx, "Client", lambda **options: client(transport=httpx.MockTransport(made.answer), headers=options.get("headers")))
+    monkeypatch.setattr(
+        httpx, "Client", lambda **options: client(transport=httpx.MockTransport(made.answer), headers=options.get("headers"))
+    )
     api = KubernetesApi(client(transport=httpx.MockTransport(made.answer), base_url="https://cluster"))
     monkeypatch.setattr(KubernetesApi, "from_kubeconfig", classmethod(lambda *_arguments, **_options: api))
     return made
@@ -80,7 +82,9 @@ BREAKS: dict[str, tuple[str, Callable[[World], None], str]] = {
     "node not ready": ("node", lambda w: setattr(w, "nodes", [{"metadata": {"name": "n"}, "status": {}}]), "not Ready"),
     "disk full": (
         "node",
-        lambda w: setattr(w, "nodes", [{**NODE, "status": {"conditions": [*NODE["status"]["conditions"], {"type": "DiskPressure", "status": "True"}]}}]),
+        lambda w: setattr(
+            w, "nodes", [{**NODE, "status": {"conditions": [*NODE["status"]["conditions"], {"type": "DiskPressure", "status": "True"}]}}]
+        ),
         "DiskPressure",
     ),
     "no pod": ("pod", lambda w: setattr(w, "pods", []), "no pod"),
@@ -118,7 +122,10 @@ def test_the_key_is_in_no_output(world: World) -> None:
 
 
 PODS = {
-    "OOMKilled": ({"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}, "memory limit"),
+    "OOMKilled": (
+        {"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}, "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
+        "memory limit",
+    ),
     "ErrImageNeverPull": ({"state": {"waiting": {"reason": "ErrImageNeverPull"}}}, "builds and imports"),
     "ImagePullBackOff": ({"state": {"waiting": {"reason": "ImagePullBackOff"}}}, "registry"),
     "CrashLoopBackOff": ({"state": {"waiting": {"reason": "CrashLoopBackOff"}}}, "its log says why"),
@@ -135,7 +142,12 @@ def test_a_pods_state_gives_its_cause_and_what_helps(reason: str) -> None:
 
 
 def test_a_pod_that_nothing_can_hold_says_what_is_missing() -> None:
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: 1 Insufficient nvidia.com/gpu."}
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/1 nodes: 1 Insufficient nvidia.com/gpu.",
+    }
     cause = causes.of_pod({"status": {"conditions": [condition]}})
     assert cause is not None
     assert "device plugin" in cause.remedy
