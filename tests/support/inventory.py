@@ -16,10 +16,10 @@ _SETTINGS = ("vm", "kernel", "net/ipv4", "net/bridge", "net/netfilter", "fs/inot
 _RESTLESS = ("random", "pty/nr", "ns_last_pid", "count", "perf_event", "nf_conntrack_count", "bpf_stats", "tainted", "sched_domain", "stat_refresh", "ip_local")
 
 
-def inventory() -> dict[str, list[str]]:
-    """Category -> sorted entries."""
+def inventory(*clusters: str) -> dict[str, list[str]]:
+    """Category -> sorted entries. With names of clusters, processes of other clusters, which somebody else may use meanwhile, do not count."""
     return {
-        "processes": sorted({_command(p) for p in Path("/proc").iterdir() if p.name.isdigit()} & _names_of_interest()),
+        "processes": sorted({_command(p) for p in Path("/proc").iterdir() if p.name.isdigit() and not _is_others(p, clusters)} & _names_of_interest()),
         "mounts": sorted(" ".join(line.split()[3:5]) for line in Path("/proc/self/mountinfo").read_text().splitlines()),
         "links": sorted(p.name for p in Path("/sys/class/net").iterdir()),
         "routes": sorted(_run("ip", "route", "show", "table", "all").splitlines()),
@@ -47,6 +47,14 @@ def difference(before: dict[str, list[str]], after: dict[str, list[str]]) -> dic
 
 def _names_of_interest() -> set[str]:
     return {"etcd", "containerd", "containerd-shim", "kube-apiserver", "kube-controller", "kube-scheduler", "kubelet", "kube-proxy", "pause", "runc"}
+
+
+def _is_others(process: Path, clusters: tuple[str, ...]) -> bool:
+    try:
+        groups = (process / "cgroup").read_text()
+    except OSError:
+        return False
+    return bool(clusters) and "/local-ai-lab-" in groups and not any(f"/{name}/" in groups for name in clusters)
 
 
 def _command(process: Path) -> str:
