@@ -129,7 +129,7 @@ def _make_tools(prefix: Path) -> None:
     multi = prefix / "root" / "usr" / "sbin" / "xtables-nft-multi"
     if multi.exists():
         for name in _IPTABLES:
-            (tools / name).symlink_to(multi)
+            (tools / name).symlink_to(Path("..") / multi.relative_to(prefix))
     if (prefix / "tools").exists():
         shutil.rmtree(tools)
     else:

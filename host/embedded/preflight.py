@@ -37,7 +37,10 @@ ALTERNATIVE = "or let another driver do it: cluster.driver: minikube in the stac
 
 def check(layout: Layout, *, warm: bool) -> None:
     """Raises HostError with all that is missing. `warm`: the programs are built already, so less disk is needed. Touches nothing."""
-    problems = [*_machine(), *_rights(), *_programs(), *_space(layout, warm=warm), *ownership.foreign(layout), *_addresses(layout)]
+    problems = [*_machine(), *_rights(), *_programs()]
+    # Only root can read the folders of a cluster that is there; the same check runs again as root.
+    if os.geteuid() == 0 or not (layout.state.exists() or layout.run.exists()):
+        problems += [*_space(layout, warm=warm), *ownership.foreign(layout), *_addresses(layout)]
     if os.geteuid() == 0 and not problems:
         problems += _features()
     if problems:
@@ -55,7 +58,9 @@ def _machine() -> Iterable[str]:
 
 
 def _rights() -> Iterable[str]:
-    if os.geteuid() != 0 and command.run(["sudo", "-n", "true"], timeout=20, check=False).returncode:
+    if os.geteuid() != 0 and not shutil.which("sudo"):
+        yield "root is needed and there is no sudo: run it as root"
+    elif os.geteuid() != 0 and command.run(["sudo", "-n", "true"], timeout=20, check=False).returncode:
         yield "root is needed and `sudo -n true` does not work: run `sudo -v` first, or as root"
 
 

@@ -17,6 +17,7 @@ from tests.support.inventory import difference, inventory
 
 pytestmark = pytest.mark.e2e
 
+NAMES = ("local-ai-lab-e2e-a", "local-ai-lab-e2e-b")
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet", "kube-proxy")
 
 
@@ -157,7 +158,7 @@ def test_after_a_reboot_the_cluster_comes_back_with_its_data(clusters):
 
 def test_a_half_dead_cluster_is_removed_in_bounded_time(clusters):
     cluster, _ = clusters
-    before = inventory()
+    before = inventory(*NAMES)
     cluster.host("ensure")
     _apply(cluster, _namespace(), _pod("pause", cluster.pause()))
     cluster.kubectl("wait", "-n", "e2e", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
@@ -167,7 +168,7 @@ def test_a_half_dead_cluster_is_removed_in_bounded_time(clusters):
     shutil.rmtree(cluster.layout.run / "programs")
     cluster.host("destroy")
     assert cluster.seconds < 60
-    assert difference(before, inventory()) == {}
+    assert difference(before, inventory(*NAMES)) == {}
     cluster.host("ensure")  # what containerd still remembers of the dead does no harm
     assert cluster.kubectl("get", "pods", "-A", "-o", "name") == ""
 
@@ -181,7 +182,7 @@ def test_a_changed_configuration_file_is_put_right_and_its_program_restarted(clu
 
 def test_two_clusters_stand_side_by_side_and_one_is_destroyed_without_harm_to_the_other(clusters):
     first, second = clusters
-    before = inventory()
+    before = inventory(*NAMES)
     first.host("ensure")
     second.host("ensure")
     for cluster in clusters:
@@ -195,12 +196,12 @@ def test_two_clusters_stand_side_by_side_and_one_is_destroyed_without_harm_to_th
     time.sleep(3)
     assert second.kubectl("get", "pod", "-n", "e2e", "pause", "-o", "jsonpath={.status.containerStatuses[0].restartCount}") == "0"
     second.host("destroy")
-    assert difference(before, inventory()) == {}
+    assert difference(before, inventory(*NAMES)) == {}
 
 
 def test_a_run_killed_anywhere_is_finished_by_the_next_and_leaves_nothing_behind(clusters):
     cluster, _ = clusters
-    before = inventory()
+    before = inventory(*NAMES)
     cluster.host("ensure", kill_at=0)
     points = int(cluster.said.rsplit("points: ", 1)[1])
     cluster.host("destroy")
@@ -213,12 +214,12 @@ def test_a_run_killed_anywhere_is_finished_by_the_next_and_leaves_nothing_behind
         count = len([p for p in Path("/proc").glob("[0-9]*/cgroup") if _in_cgroup(p, cluster.plan.name)])
         assert count == len(PROGRAMS), f"killed at {point} of {points}: {count} processes"
         cluster.host("destroy")
-        assert difference(before, inventory()) == {}, f"killed at {point} of {points}"
+        assert difference(before, inventory(*NAMES)) == {}, f"killed at {point} of {points}"
 
 
 def test_a_removal_killed_anywhere_is_finished_by_the_next(clusters):
     cluster, _ = clusters
-    before = inventory()
+    before = inventory(*NAMES)
     cluster.host("ensure")
     cluster.host("destroy", kill_at=0)
     points = int(cluster.said.rsplit("points: ", 1)[1])
@@ -226,7 +227,7 @@ def test_a_removal_killed_anywhere_is_finished_by_the_next(clusters):
         cluster.host("ensure")
         cluster.host("destroy", kill_at=point)
         cluster.host("destroy")
-        assert difference(before, inventory()) == {}, f"killed at {point} of {points}"
+        assert difference(before, inventory(*NAMES)) == {}, f"killed at {point} of {points}"
 
 
 def _in_cgroup(path, name):

@@ -28,10 +28,10 @@ _RESTLESS = (
 )
 
 
-def inventory() -> dict[str, list[str]]:
-    """Category -> sorted entries."""
+def inventory(*clusters: str) -> dict[str, list[str]]:
+    """Category -> sorted entries. With names of clusters, processes of other clusters, which somebody else may use meanwhile, do not count."""
     return {
-        "processes": sorted({_command(p) for p in Path("/proc").iterdir() if p.name.isdigit()} & _names_of_interest()),
+        "processes": sorted({_command(p) for p in Path("/proc").iterdir() if p.name.isdigit() and not _is_others(p, clusters)} & _names_of_interest()),
         "mounts": sorted(" ".join(line.split()[3:5]) for line in Path("/proc/self/mountinfo").read_text().splitlines()),
         "links": sorted(p.name for p in Path("/sys/class/net").iterdir()),
         "routes": sorted(_run("ip", "route", "show", "table", "all").splitlines()),
@@ -70,6 +70,14 @@ def _names_of_interest() -> set[str]:
         "pause",
         "runc",
     }
+
+
+def _is_others(process: Path, clusters: tuple[str, ...]) -> bool:
+    try:
+        groups = (process / "cgroup").read_text()
+    except OSError:
+        return False
+    return bool(clusters) and "/local-ai-lab-" in groups and not any(f"/{name}/" in groups for name in clusters)
 
 
 def _command(process: Path) -> str:
