@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine import Event, Result
 
 _CHECK = "inference-check-run"
+_DONE = {"create": "created", "update": "updated", "replace": "replaced", "delete": "removed", "same": "unchanged"}
 
 
 def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
@@ -83,7 +84,8 @@ def _print_event(out: Any, event: Event) -> None:
     elif event.kind == "started" and event.type == "command:local:Command":
         out.print(f"  [dim]{mark} {event.name} ...[/]")
     elif event.kind in ("failed", "waiting", "note"):
-        out.print(f"  {event.name}: {event.text}", markup=False, style="red" if event.kind == "failed" else "dim")
+        first = event.text.splitlines()[0] if event.text else ""  # the end of the run shows all of it
+        out.print(f"  {event.name}: {first}", markup=False, style="red" if event.kind == "failed" else "dim")
 
 
 def _print_changes(target: Deployed) -> None:
@@ -98,7 +100,7 @@ def _print_end(target: Deployed, result: Result, walks: Any, summary: dict[str, 
     for diagnostic in result.diagnostics:
         if diagnostic.severity == "error":
             out.print(diagnostic.message, markup=False, style="red")
-    words = ", ".join(f"{n} {'unchanged' if op == 'same' else op}" for op, n in result.summary.items()) or "nothing done"
+    words = ", ".join(f"{n} {_DONE.get(op, op)}" for op, n in result.summary.items()) or "nothing done"
     out.print(f"[bold]{words}[/]   {summary['seconds']} s")
     if walks:
         from probes.hops import table

@@ -17,6 +17,9 @@ from probes.kubernetes_api import KubernetesApi
 from stacks import names
 from stacks.errors import CheckFailed
 
+ROUTE_SECONDS = 10.0
+"""How long a port may refuse: kube-proxy gathers changes for 1 s, and a busy machine needs a few more."""
+
 _CHAT_SECONDS = 120.0  # a CPU may need a second for each few tokens
 _MAX_TOKENS = 32
 _QUESTION = "What is the capital of France?"
@@ -90,10 +93,24 @@ def _service(api: KubernetesApi, model: str) -> str:
 
 
 def _models(client: httpx.Client, endpoint: str, model: str) -> str:
+    _await_route(client, f"{endpoint}/models")
     served = [entry.get("id") for entry in _json(client, "GET", f"{endpoint}/models")["data"]]
     if model not in served:
         raise CheckFailed(f"serves {served}, not {model}", remedy="another service answers on this port; give the model another port")
     return f"serves {model}"
+
+
+def _await_route(client: httpx.Client, url: str) -> None:
+    """A node's proxy learns of a new Service a moment after the API server did; until then its port refuses."""
+    end = time.monotonic() + ROUTE_SECONDS
+    while time.monotonic() < end:
+        try:
+            client.get(url)
+            return
+        except httpx.ConnectError:
+            time.sleep(0.2)
+        except httpx.HTTPError:
+            return  # the hop itself says what is wrong
 
 
 def _chat(client: httpx.Client, endpoint: str, model: str, walk: Walk) -> str:

@@ -16,10 +16,12 @@ from host.embedded.observe import look, node_problem
 from host.embedded.parts import Parts
 from host.embedded.supervise import Program, Supervisor
 from host.progress import step
+from stacks import names
 from stacks.errors import HostError
 
 _READY_SECONDS = 180.0
 _HUNG_SECONDS = 30.0
+_SYSTEM = "/api/v1/namespaces/kube-system"
 _BINDINGS = {
     # The API server reads logs and forwards ports through the kubelet under this name.
     "local-ai-lab:kubelet-client": ("system:kubelet-api-admin", {"kind": "User", "name": "kube-apiserver"}),
@@ -51,6 +53,8 @@ class Converging:
             images.forget_containers(layout, self._parts)
         self.changes += [f"imported {name}" for name in images.ensure_images(layout, self._parts)]
         self._permissions()
+        self._await("system namespace", supervisor, wanted["kube-apiserver"], self._system_namespace)
+        self._mark()
         self._start(supervisor, [wanted[n] for n in programs.SECOND])
         for name in ("etcd", *programs.SECOND):
             self._await(name, supervisor, wanted[name], functools.partial(self._inside_ready, name))
@@ -141,6 +145,14 @@ class Converging:
             return error.message
         return ""
 
+    def _system_namespace(self) -> str:
+        """The API server makes kube-system a moment after it is ready."""
+        try:
+            api.request(self._layout, "GET", _SYSTEM)
+        except api.ApiError as error:
+            return error.message
+        return ""
+
     def _permissions(self) -> None:
         path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
         for name, (role, subject) in _BINDINGS.items():
@@ -153,6 +165,15 @@ class Converging:
                 "subjects": [{**subject, "apiGroup": "rbac.authorization.k8s.io"}],
             })  # fmt: skip
             self.changes.append(f"bound {role}")
+
+    def _mark(self) -> None:
+        """The label by which the embedded engine knows a cluster of ours."""
+        layout = self._layout
+        if (api.request(layout, "GET", _SYSTEM)["metadata"].get("labels") or {}).get(names.EMBEDDED_MARK) == "true":
+            return
+        metadata = {"name": "kube-system", "labels": {names.EMBEDDED_MARK: "true"}}
+        api.apply(layout, "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self.changes.append("marked kube-system")
 
     def _record(self, generation: int) -> None:
         """The kubeconfig and the host state, for their reader: the user who called."""

@@ -18,7 +18,7 @@ from stacks.errors import HostError
 from stacks.planning.plan import WeightsPlan
 
 LOCKS = recipe.RECIPES / "models"
-_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
+_PINNED = re.compile(r"^([A-Za-z0-9._-]+==\S+)", re.MULTILINE)
 
 
 def make(spec: WeightsPlan, work: Path) -> Path:

@@ -149,7 +149,7 @@ def test_env_never_prints_the_passphrase(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert (tmp_path / ".local/state/local-ai-lab/passphrase").read_text().strip() not in out
 
 
-@pytest.mark.parametrize("driver", ["embedded", "minikube", "nvidia", "models"])
+@pytest.mark.parametrize("driver", ["minikube", "nvidia"])
 @pytest.mark.parametrize("verb", ["ensure", "status", "destroy"])
 def test_a_host_module_that_does_not_work_yet_says_so(driver: str, verb: str) -> None:
     python = ROOT / ".venv/bin/python"
