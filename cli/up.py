@@ -38,7 +38,7 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
         ask("Change this machine so?", yes=yes or _allowed(target), remedy=f"./lab up {target.stack} --yes")
     remember(target.stack)
     result = _apply(target, quiet=as_json)
-    walks = check_all(target) if result.ok and not _ran_check(result) else None
+    walks = check_all(target) if result.ok and (as_json or not _ran_check(result)) else None
     summary = {"stack": target.stack, "summary": dict(result.summary), "seconds": round(time.monotonic() - begin, 1), "ok": result.ok}
     if as_json:
         print_json(
