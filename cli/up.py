@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -120,4 +119,4 @@ def _ran_check(result: Result) -> bool:
 
 
 def _allowed(target: Deployed) -> bool:
-    return target.config.own.get("hostChanges") == "allow" or bool(os.environ.get("CI"))
+    return target.config.own.get("hostChanges") == "allow"

@@ -16,8 +16,8 @@ class RefusedError(EngineError):
 
     exit_code = 2
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason, remedy=INSTALL_CLI)
+    def __init__(self, reason: str, remedy: str = INSTALL_CLI) -> None:
+        super().__init__(reason, remedy=remedy)
 
 
 class UnsupportedError(EngineError):

@@ -106,11 +106,12 @@ def _await_route(client: httpx.Client, url: str) -> None:
     while time.monotonic() < end:
         try:
             client.get(url)
-            return
         except httpx.ConnectError:
             time.sleep(0.2)
         except httpx.HTTPError:
-            return  # the hop itself says what is wrong
+            break  # the hop itself says what is wrong
+        else:
+            break
 
 
 def _chat(client: httpx.Client, endpoint: str, model: str, walk: Walk) -> str:

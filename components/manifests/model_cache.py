@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from stacks import names
@@ -39,7 +40,7 @@ def persistent_volume(cache: ModelCachePlan, node: str) -> dict[str, Any]:
                 "namespace": names.MODELS_NAMESPACE,
                 "name": cache.name,
             },
-            "local": {"path": cache.node_path},
+            "local": {"path": str(Path(cache.node_path).expanduser())},  # the kubelet knows no home
             "nodeAffinity": {
                 "required": {
                     "nodeSelectorTerms": [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]

@@ -22,7 +22,10 @@ _GLANCE: Final = 1.0  # seconds: a cluster that is down is the bootstrap's affai
 def require_own_state(state: Path) -> None:
     """Raises RefusedError for a state that the Pulumi CLI goes on with."""
     if state.exists() and is_handed_over(json.loads(state.read_text(encoding="utf-8"))):
-        raise RefusedError(f"{state} was handed over to the Pulumi CLI, which goes on with this stack")
+        raise RefusedError(
+            f"{state} was handed over to the Pulumi CLI, which goes on with this stack",
+            remedy=f"use pulumi up and pulumi destroy; when it is destroyed, this takes the stack back: rm {state}",
+        )
 
 
 def require_applicable(types: Iterable[str], *, embedded: bool) -> None:

@@ -5,8 +5,10 @@ Creates: `<cache>/<directory>` with the files of one checkpoint and their SHA256
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from host.files import lock
@@ -36,6 +38,27 @@ def status(environment: Mapping[str, str]) -> None:
 
 def destroy(environment: Mapping[str, str]) -> None:
     """Nothing: the cache outlives stacks."""
+
+
+def purge(cache: Path, directories: Iterable[str]) -> list[Path]:
+    """Removes the weights of these directories that the lab made, and the cache where nothing is left in it; returns what is gone.
+
+    Raises HostError where one holds files of somebody else, before anything is removed.
+    """
+    places = [Place(cache, directory) for directory in directories]
+    for place in places:
+        place.refuse_foreign()
+    gone = []
+    for place in places:
+        if place.folder.exists():
+            shutil.rmtree(place.folder)
+            gone.append(place.folder)
+        shutil.rmtree(place.work, ignore_errors=True)
+        (cache / f".{place.folder.name}.lock").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        cache.rmdir()
+        gone.append(cache)
+    return gone
 
 
 def ensure_weights(spec: WeightsPlan, cache: Path) -> None:
