@@ -34,7 +34,8 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
         )
     if purge and (others := _other_clusters(target.stack)):
         raise LabError(
-            f"{caches} is in use by {', '.join(others)}", remedy=f"./lab down {others[0]} first, or ./lab down {target.stack} without --purge"
+            f"{caches} is in use by {', '.join(others)}",
+            remedy=f"./lab down {others[0]} first, or ./lab down {target.stack} without --purge",
         )
     weights = sorted({m.weights.directory for m in target.plan.models})
     what = f"removes {caches} and {', '.join(weights)} in {models}" if purge else f"keeps {caches} and {models}"

@@ -24,6 +24,9 @@ def run(root: Path, stack: str | None, *, as_json: bool) -> None:
         return
     out = console()
     out.print(f"[bold]stack {target.stack}[/]  cluster {target.plan.cluster.name}: {cluster.get('state', 'unknown')}")
+    if cluster.get("state") == "absent":
+        out.print(f"  make it: ./lab up {target.stack}")
+        return
     for name, program in (cluster.get("programs") or {}).items():
         said = f"pid {program['pid']}, since {program['seconds'] // 60} min {program['seconds'] % 60} s" if program else "does not run"
         out.print(f"  {name:24} {said}", markup=False)

@@ -42,7 +42,7 @@ def check(kubeconfig: str, model: str, endpoint: str, *, api_key: str | None = N
 
 
 def _cluster(kubeconfig: str, api: list[KubernetesApi], stack: str) -> str:
-    api.append(KubernetesApi.from_kubeconfig(kubeconfig))
+    api.append(KubernetesApi.from_kubeconfig(kubeconfig, stack=stack))
     try:
         ready = api[0].get("/readyz")
         version = api[0].get("/version").json().get("gitVersion", "?")

@@ -24,7 +24,7 @@ class KubernetesApi:
         self._client = client
 
     @classmethod
-    def from_kubeconfig(cls, path: str, *, timeout: float = _TIMEOUT_SECONDS) -> KubernetesApi:
+    def from_kubeconfig(cls, path: str, *, stack: str = "STACK", timeout: float = _TIMEOUT_SECONDS) -> KubernetesApi:
         """The API that the kubeconfig's current context names; `timeout` is in seconds. Raises CheckFailed where the file cannot be used."""
         file = Path(path).expanduser()
         try:
@@ -34,9 +34,11 @@ class KubernetesApi:
             user = _named(document, "users", context["user"])["user"]
             tls = _tls(cluster, user)
         except FileNotFoundError:
-            raise CheckFailed(f"there is no kubeconfig at {file}", remedy="the cluster was never made here; type: ./lab up STACK") from None
+            raise CheckFailed(
+                f"there is no kubeconfig at {file}", remedy=f"the cluster was never made here; type: ./lab up {stack}"
+            ) from None
         except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration, ssl.SSLError) as error:
-            raise CheckFailed(f"the kubeconfig {file} cannot be used: {error}", remedy="./lab up STACK writes it anew") from None
+            raise CheckFailed(f"the kubeconfig {file} cannot be used: {error}", remedy=f"./lab up {stack} writes it anew") from None
         headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
         return cls(httpx.Client(base_url=cluster["server"], verify=tls, headers=headers, timeout=timeout, trust_env=False))
 

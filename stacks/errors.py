@@ -96,5 +96,5 @@ class HostError(LabError):
     """A step on the machine itself failed or is not possible there."""
 
 
-class CheckFailed(LabError):  # noqa: N818  (what an observation found, not a malfunction)
+class CheckFailed(LabError):
     """An observation (a probe) found something broken; names the first broken hop."""

@@ -43,7 +43,7 @@ _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "this 
 _LONGEST_TOLD = 200
 
 
-class Fault(ValueError):  # noqa: N818  (a finding; SettingsError is the error)
+class Fault(ValueError):
     """What a validator found, one or several: (path below the validator's own place, message, remedy)."""
 
     def __init__(self, *found: tuple[str, str, str]) -> None:
