@@ -73,7 +73,7 @@ def _remove(target: Deployed) -> dict[str, int]:
 
 
 def _remove_cluster(target: Deployed) -> None:
-    environment = {**os.environ, "LAB_STACK": target.stack, "LAB_SPEC": canonical(target.plan.cluster)}
+    environment = {**os.environ, "LAB_STACK": target.stack, "LAB_SPEC": canonical(target.plan.cluster), "LAB_BY_STACK": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "host", target.plan.cluster.driver, "destroy"], cwd=target.root, env=environment, check=False
     )

@@ -52,15 +52,27 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
 
 
 def _apply(target: Deployed, *, quiet: bool) -> Result:
-    import engine
+    """Applies; once more, with a look at every object, where the cluster turns out to be a new one."""
+    refresh = _accepted(target)
+    result = _apply_once(target, refresh=refresh, quiet=quiet)
+    if not result.ok and not refresh and _accepted(target):
+        result = _apply_once(target, refresh=True, quiet=quiet)
+    return result
 
-    refresh = False
+
+def _accepted(target: Deployed) -> bool:
     try:
         wanted_generation(target.stack)
     except ClusterReplaced:
-        console(stderr=True).print("the cluster was recreated: everything is looked at again", style="yellow")
+        console(stderr=True).print("the cluster was made anew: everything is looked at again", style="yellow")
         accept_replacement(target.stack)
-        refresh = True
+        return True
+    return False
+
+
+def _apply_once(target: Deployed, *, refresh: bool, quiet: bool) -> Result:
+    import engine
+
     secrets = target.secrets()
     out = console(stderr=True)
     return engine.up(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from host.state import folder, generation
+from host.state import folder, generation, record
 from stacks import names
 from stacks.errors import CheckFailed, HostError
 
@@ -23,17 +23,22 @@ def wanted_generation(stack: str) -> int:
     """
     recorded = generation(stack)
     if not Path(names.kubeconfig(stack)).expanduser().exists():
-        return recorded
+        return recorded + 1 if recorded_uid(stack) else recorded
     uid = cluster_uid(stack)
     if uid is None:
         return recorded + 1
     ours = recorded_uid(stack)
     if ours and uid != ours:
-        raise ClusterReplaced(
-            f"the cluster of stack {stack} is not the one that was recorded: what the state names is gone",
-            remedy=f"./lab up {stack} makes it anew; with plain Pulumi: pulumi refresh -s {stack}, then pulumi up -s {stack}",
-        )
+        raise replaced(stack)
     return recorded
+
+
+def replaced(stack: str) -> ClusterReplaced:
+    """The error that says so, and what to type."""
+    return ClusterReplaced(
+        f"the cluster of stack {stack} is not the one that was recorded: what the state names is gone",
+        remedy=f"./lab up {stack} makes it anew; with plain Pulumi: pulumi destroy -s {stack}, then pulumi up -s {stack}",
+    )
 
 
 def cluster_uid(stack: str) -> str | None:
@@ -61,10 +66,5 @@ def recorded_uid(stack: str) -> str | None:
 
 
 def accept_replacement(stack: str) -> None:
-    """Forgets the recorded UID, so that the next run takes the cluster that answers for ours and looks at every object again."""
-    path = folder(stack) / "cluster.json"
-    document = json.loads(path.read_text(encoding="utf-8"))
-    document.pop("clusterUid", None)
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(document), encoding="utf-8")
-    temporary.replace(path)
+    """Records the cluster that answers as ours; the caller looks at every object again."""
+    record(stack, generation(stack), cluster_uid(stack) or "")

@@ -15,6 +15,7 @@ from host.embedded.layout import Layout, owner
 from host.embedded.observe import look, node_problem
 from host.embedded.parts import Parts
 from host.embedded.supervise import Program, Supervisor
+from host.generation import recorded_uid, replaced
 from host.progress import step
 from stacks import names
 from stacks.errors import HostError
@@ -186,7 +187,10 @@ class Converging:
         ):
             files.write_atomic(layout.kubeconfig, text, 0o600)
             self.changes.append("wrote the kubeconfig")
-        state.record(layout.stack, generation, api.cluster_uid(layout))
+        ours, uid = recorded_uid(layout.stack), api.cluster_uid(layout)
+        if ours and uid != ours:  # a healthy empty cluster where a full one was must not look like success
+            raise replaced(layout.stack)
+        state.record(layout.stack, generation, uid)
         for path in (layout.kubeconfig, state.folder(layout.stack), *state.folder(layout.stack).glob("*.json")):
             if path.exists() and path.stat().st_uid != owner()[0]:
                 os.chown(path, *owner())

@@ -14,6 +14,7 @@ from host.embedded import cgroups, namespaces, ownership, parts, preflight, prog
 from host.embedded.converge import Converging, supervisor
 from host.embedded.layout import Layout
 from host.embedded.observe import look, node_problem
+from host.generation import recorded_uid
 from host.progress import step
 from stacks.errors import HostError
 from stacks.planning.plan import EmbeddedPlan
@@ -68,14 +69,21 @@ def destroy(environment: Mapping[str, str]) -> None:
         _as_root("destroy", environment)
     with files.lock(_lock(layout), what=f"the cluster {layout.plan.name}"):
         if not ownership.require(layout) and namespaces.link_owner(layout.link) != layout.link_alias:
+            if _by_stack(environment) and recorded_uid(layout.stack):
+                state.record(layout.stack, state.generation(layout.stack), "")
             _say({"cluster": layout.plan.name, "removed": False, "kept": [str(layout.cache)]})
             return
         ready = parts.available(layout.plan, layout.cache)
         if ready:
             _use_tools(ready)
         with step(f"removing {layout.plan.name}"):
-            teardown.remove(layout, ready)
+            teardown.remove(layout, ready, by_stack=_by_stack(environment))
     _say({"cluster": layout.plan.name, "removed": True, "kept": [str(layout.cache)]})
+
+
+def _by_stack(environment: Mapping[str, str]) -> bool:
+    """Whether the stack's own Command runs this (Pulumi hands it the output of its creation), or `lab down`."""
+    return "PULUMI_COMMAND_STDOUT" in environment or environment.get("LAB_BY_STACK") == "1"
 
 
 def _layout(environment: Mapping[str, str]) -> Layout:
@@ -94,6 +102,7 @@ def _as_root(verb: str, environment: Mapping[str, str]) -> NoReturn:
     """Becomes the same verb under `sudo -n`, with the caller's home and as the owner of what it writes for the caller."""
     kept = {name: environment[name] for name in ("LAB_STACK", "LAB_SPEC", "LAB_GENERATION", "PATH") if name in environment}
     kept |= {
+        "LAB_BY_STACK": str(int(_by_stack(environment))),
         "HOME": str(Path.home()),
         "LAB_OWNER_UID": str(os.getuid()),
         "LAB_OWNER_GID": str(os.getgid()),

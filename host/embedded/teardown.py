@@ -12,11 +12,15 @@ from host.embedded.converge import supervisor
 from host.embedded.layout import Layout
 from host.embedded.ownership import MARK
 from host.embedded.parts import Parts
+from host.generation import recorded_uid
 from stacks.errors import HostError
 
 
-def remove(layout: Layout, parts: Parts | None) -> None:
-    """Stops, unmounts, disconnects, deletes. Raises HostError with all that would not go; run again it tries those again."""
+def remove(layout: Layout, parts: Parts | None, *, by_stack: bool) -> None:
+    """Stops, unmounts, disconnects, deletes. Raises HostError with all that would not go; run again it tries those again.
+
+    `by_stack`: the stack itself ends, so that its next cluster owes nothing to this one; otherwise the record stays that there was one.
+    """
     found = supervisor(layout, None, [])
     # The kubelet first, else it starts again what we stop. Nothing is asked politely: the data goes with the programs.
     for name in reversed((*programs.FIRST, *programs.SECOND)):
@@ -33,7 +37,7 @@ def remove(layout: Layout, parts: Parts | None) -> None:
     stuck = cgroups.remove(layout)
     namespaces.release_mount_points(layout)
     layout.kubeconfig.unlink(missing_ok=True)
-    state.record(layout.stack, state.generation(layout.stack) + 1, "")
+    state.record(layout.stack, state.generation(layout.stack) + 1, "" if by_stack else recorded_uid(layout.stack) or "")
     for folder in (layout.run, layout.state):
         _delete(folder)
     with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 """Real clusters on this machine. They use the caches of the person who runs the tests: a cold build takes a quarter of an hour."""
 
 import contextlib
+import functools
 import json
 import os
 import pwd
@@ -14,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from host import command, go_modules
-from host.embedded import images, parts
+from host.embedded import images, parts, preflight
 from host.embedded.layout import Layout
 from stacks import names
+from stacks.errors import HostError
 from stacks.planning.plan import EmbeddedPlan, canonical
 from tests.conftest import ROOT
 
@@ -35,9 +37,10 @@ class Cluster:
         self.layout = Layout(stack, self.plan)
         self.seconds = 0.0
 
-    def host(self, verb: str, *, generation: int = 0, kill_at: int | None = None, fails: bool = False) -> dict:
+    def host(self, verb: str, *, generation: int = 0, kill_at: int | None = None, fails: bool = False, by_stack: bool = True) -> dict:
         """Runs one verb; returns its JSON line, or {} where it was killed."""
         environment = {**os.environ, "LAB_STACK": self.layout.stack, "LAB_SPEC": canonical(self.plan), "LAB_GENERATION": str(generation)}
+        environment |= {"LAB_BY_STACK": str(int(by_stack))}
         words = ["-m", "host", "embedded", verb] if kill_at is None else ["-m", "tests.support.killed", str(kill_at), verb]
         begin = time.monotonic()
         done = subprocess.run(
@@ -76,9 +79,26 @@ def _real_home(_own_surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture(autouse=True)
-def _only_when_asked() -> None:
-    if os.environ.get("LAB_E2E") != "1":
-        pytest.skip("LAB_E2E=1 runs real clusters")
+def _where_clusters_can_be(request: pytest.FixtureRequest) -> None:
+    """Skips where the machine cannot carry a cluster, with the reasons that `lab up` would give; slow ones run when they are asked for."""
+    if os.environ.get("LAB_E2E") == "0":
+        pytest.skip("LAB_E2E=0 leaves real clusters out")
+    if request.node.get_closest_marker("slow") and os.environ.get("LAB_E2E_ALL") != "1":
+        pytest.skip("LAB_E2E_ALL=1 runs the long ones too")
+    if os.geteuid() != 0:
+        pytest.skip("the tests of real clusters look into their namespaces: run them as root")
+    if reason := _unfit():
+        pytest.skip(reason)
+
+
+@functools.cache
+def _unfit() -> str:
+    layout = Cluster("e2e-a", 62).layout
+    try:
+        preflight.check(layout, warm=parts.available(layout.plan, layout.cache) is not None)
+    except HostError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture

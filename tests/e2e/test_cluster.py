@@ -96,6 +96,7 @@ def test_a_pod_runs_and_its_service_answers_on_cluster_ip_and_node_port(clusters
         assert key.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_a_second_ensure_changes_nothing_and_takes_under_three_seconds(clusters):
     cluster, _ = clusters
     cluster.host("ensure")
@@ -103,6 +104,7 @@ def test_a_second_ensure_changes_nothing_and_takes_under_three_seconds(clusters)
     assert cluster.seconds < 3
 
 
+@pytest.mark.slow
 def test_every_listener_is_inside_the_namespace_and_bound_to_the_node_or_loopback(clusters):
     cluster, _ = clusters
     cluster.host("ensure")
@@ -113,6 +115,7 @@ def test_every_listener_is_inside_the_namespace_and_bound_to_the_node_or_loopbac
     assert not any(name in outside for name in PROGRAMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_killed_program_is_started_again_and_the_pods_stay(clusters, program):
     cluster, _ = clusters
@@ -128,6 +131,7 @@ def test_a_killed_program_is_started_again_and_the_pods_stay(clusters, program):
     assert cluster.kubectl("get", "pod", "-n", "e2e", "pause", "-o", "jsonpath={.status.containerStatuses[0].restartCount}") == "0"
 
 
+@pytest.mark.slow
 def test_the_whole_cluster_killed_comes_back_with_its_data(clusters):
     cluster, _ = clusters
     cluster.host("ensure")
@@ -173,6 +177,7 @@ def test_a_half_dead_cluster_is_removed_in_bounded_time(clusters):
     assert cluster.kubectl("get", "pods", "-A", "-o", "name") == ""
 
 
+@pytest.mark.slow
 def test_a_changed_configuration_file_is_put_right_and_its_program_restarted(clusters):
     cluster, _ = clusters
     cluster.host("ensure")

@@ -17,13 +17,15 @@ from cli import up
 from engine.apply import ledger
 
 _POINTS = [0]
+_AT = int(sys.argv[1])  # now: running the program changes the arguments
+_STACK = sys.argv[2]
 _LOCK = threading.Lock()
 
 
 def _point() -> None:
     with _LOCK:
         _POINTS[0] += 1
-        if _POINTS[0] == int(sys.argv[1]):
+        if _POINTS[0] == _AT:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -47,6 +49,6 @@ def _install() -> None:
 if __name__ == "__main__":
     _install()
     try:
-        up.run(Path.cwd(), sys.argv[2], yes=True, as_json=True)
+        up.run(Path.cwd(), _STACK, yes=True, as_json=True)
     finally:
         sys.stderr.write(f"points: {_POINTS[0]}\n")
