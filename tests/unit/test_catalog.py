@@ -14,7 +14,7 @@ def _numbers_without_source(value: Any, path: str, covered: bool) -> list[str]:
     """Numbers that stand neither in a {value, source} pair nor in a map that names its own source."""
     if isinstance(value, dict):
         covered = covered or "source" in value
-        return [p for k, v in value.items() for p in _numbers_without_source(v, f"{path}.{k}", covered)]
+        return [p for k, v in value.items() for p in _numbers_without_source(v, f"{path}.{k}", covered or f"{k}Source" in value)]
     if isinstance(value, list):
         return [p for n, v in enumerate(value) for p in _numbers_without_source(v, f"{path}[{n}]", covered)]
     return [path] if isinstance(value, int | float) and not isinstance(value, bool) and not covered else []
@@ -26,12 +26,12 @@ def test_every_number_has_a_source(name: str) -> None:
     assert _numbers_without_source(document, name, covered=False) == []
 
 
-def test_an_unknown_card_is_refused_with_the_nearest_and_all_names() -> None:
+def test_an_unknown_card_is_refused_with_the_nearest_names_and_where_all_of_them_are() -> None:
     with pytest.raises(CatalogError) as caught:
         load().gpu("rtx-2060")
     assert "no GPU called rtx-2060" in str(caught.value)
-    assert "did you mean rtx-2060-super?" in caught.value.remedy
-    assert "l40s" in caught.value.remedy
+    assert "did you mean rtx-2060-12gb, rtx-2060-6gb or rtx-2060-super?" in caught.value.remedy
+    assert "./lab gpus" in caught.value.remedy
 
 
 def test_every_constant_that_the_planner_reads_is_a_fact() -> None:

@@ -226,8 +226,8 @@ def test_a_name_that_the_catalogue_does_not_know_is_refused_by_the_plan_with_the
         caught.value.message
         == "machine.gpu: the catalogue knows no GPU called rtx-2060\nmodels[0].model: the catalogue knows no model called phi-3-mini"
     )
-    assert "did you mean rtx-2060-super?" in caught.value.remedy
-    assert "did you mean phi-3-mini-4k-instruct-awq?" in caught.value.remedy
+    assert "did you mean rtx-2060-12gb, rtx-2060-6gb or rtx-2060-super?" in caught.value.remedy
+    assert "did you mean phi-3-mini-4k-instruct or phi-3-mini-4k-instruct-awq?" in caught.value.remedy
 
 
 def test_everything_wrong_is_said_at_once_in_reading_order() -> None:
