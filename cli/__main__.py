@@ -20,8 +20,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+models = typer.Typer(help="List the models that the planner knows.", rich_markup_mode=None)
+model = typer.Typer(help="Models of your own.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models, name="models")
+app.add_typer(model, name="model")
+
 Stack = Annotated[str, typer.Argument(help="The stack: Pulumi.STACK.yaml. See them all with: lab validate", metavar="STACK")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Sources = Annotated[bool, typer.Option("--sources", help="Say where each figure comes from.")]
 
 
 @app.command()
@@ -50,6 +56,39 @@ def validate(
     from cli.validate import run
 
     run(ROOT, stacks or [], as_json=json)
+
+
+@app.command()
+def gpus(json: Json = False, sources: Sources = False) -> None:
+    """List the cards that the planner knows."""
+    from cli.gpus import run
+
+    run(ROOT, as_json=json, sources=sources)
+
+
+@models.callback(invoke_without_command=True)
+def models_list(context: typer.Context, json: Json = False, sources: Sources = False) -> None:
+    """List the models that the planner knows, yours among them."""
+    if context.invoked_subcommand is None:
+        from cli.models import run
+
+        run(ROOT, as_json=json, sources=sources)
+
+
+@model.command("add")
+def model_add(
+    source: Annotated[
+        str, typer.Argument(help="A folder with the model's files, or OWNER/NAME on the Hugging Face Hub.", metavar="SOURCE")
+    ],
+    name: Annotated[str | None, typer.Option(help="What stack files call it; default: the repository's name.", metavar="ID")] = None,
+    revision: Annotated[str | None, typer.Option(help="A commit, branch or tag; default: main, pinned.", metavar="REVISION")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an entry of the same id.")] = False,
+    json: Json = False,
+) -> None:
+    """Describe a model in catalog/ID.yaml, from its config.json and the sizes of its weights; downloads no weights."""
+    from cli.model_add import run
+
+    run(ROOT, source, name=name, revision=revision, force=force, as_json=json)
 
 
 @app.command()

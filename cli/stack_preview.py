@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stacks.catalog import load
 from stacks.errors import LabError
 from stacks.planning.build import build_plan
 from stacks.planning.plan import Plan
@@ -31,7 +32,7 @@ def load_plan(root: Path, stack: str) -> tuple[StackConfig, Plan]:
     config = read_stack(root, stack)
     settings = Settings.from_config(config.own, file=config.file, secret_keys=config.own_secret_keys)
     secrets = frozenset(key for key in SECRET_KEYS if key in config.own)
-    return config, build_plan(settings, stack=stack, secrets=secrets)
+    return config, build_plan(settings, stack=stack, secrets=secrets, catalog=load(root))
 
 
 def preview_stack(root: Path, stack: str) -> StackPreview:

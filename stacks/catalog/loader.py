@@ -112,6 +112,11 @@ def load(root: Path | None = None) -> Catalog:
     return replace(shipped, models=shipped.models.with_more(own))
 
 
+def ships(name: str) -> bool:
+    """Whether a model of this id ships with the lab."""
+    return name in _shipped().models
+
+
 def own_models(root: Path) -> dict[str, Source]:
     """The entries in `root`/catalog by id, unread. Raises CatalogError for a file whose name is no id, or that cannot be read."""
     folder = root / OWN_FOLDER
