@@ -8,6 +8,7 @@ import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,7 @@ def _header(path: Path) -> Counter[str] | None:
     for name, tensor in document.items():
         if name == "__metadata__" or not isinstance(tensor, Mapping):
             continue
-        size = 1
-        for width in tensor.get("shape") or ():
-            size *= int(width)
-        counted[str(tensor.get("dtype"))] += size
+        shape = tensor.get("shape")
+        if isinstance(shape, list) and all(isinstance(width, int) for width in shape):
+            counted[str(tensor.get("dtype"))] += prod(shape)
     return counted

@@ -206,7 +206,9 @@ def _parameters(found: Found, quantization: Quantization | None, stored: int, dt
     """How many parameters, from the tensors' dtypes where they are known: packed ones count as what they unpack to."""
     if found.elements:
         bits = {"I32": _BITS // 4, "U8": 2} if quantization else {}
-        count = float(sum(n * bits.get(kind, 1) for kind, n in found.elements.items() if kind in _PACKED or kind[0] in "BF"))
+        count = float(
+            sum(n * bits.get(kind, 1) for kind, n in found.elements.items() if kind in _PACKED or kind == "I8" or kind[:1] in "BF")
+        )
     else:
         count = stored / (4 if dtype == "float32" else 2) if quantization is None else stored / (1 if quantization == "fp8" else 0.6)
     if count >= 1e9:
