@@ -16,7 +16,8 @@ StateKind = Literal["gdn", "kda", "mamba2"]
 class Attention:
     """One attention layer. `kv_heads` before tensor parallelism; `window` in tokens for sliding and chunked layers.
 
-    An MLA layer stores one latent of `head_dim` values a token (kv_lora_rank + qk_rope_head_dim), never divided by tensor parallelism.
+    An MLA layer stores one latent of `head_dim` values a token (kv_lora_rank + qk_rope_head_dim), never divided by tensor parallelism;
+    with sparse attention (DeepSeek-V3.2) an index of `indexer_bytes` a token beside it.
     """
 
     kind: AttentionKind
@@ -24,6 +25,7 @@ class Attention:
     head_dim: int
     head_dim_v: int
     window: int | None = None
+    indexer_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Architecture:
     """A network as vLLM sees it. Widths are values, not bytes; `layers` has one entry a cache that a decoder layer might hold, in order."""
 
     model_type: str
+    name: str
+    """The first of `architectures`, for example Qwen3ForCausalLM."""
     hidden: int
     intermediate: int
     heads: int
@@ -92,9 +96,15 @@ class Architecture:
     """Values a token of one layer's fused query, key and value projection."""
     mixer_width: int = 0
     """Values a token that the widest recurrent layer holds at once (0: there is none)."""
+    rotary: int = 0
+    """Values of a head that are rotated by position."""
     encoder: bool = False
     unmodelled: tuple[str, ...] = ()
     """What of this network vLLM allocates in a way that this package does not follow."""
+
+    def __hash__(self) -> int:
+        """Cheap, because predictions are remembered by their run: equal networks have equal names and widths."""
+        return hash((self.name, self.model_type, self.hidden, self.linear_weights, self.vocabulary, len(self.layers)))
 
     @cached_property
     def caches(self) -> tuple[tuple[Attention | State, int], ...]:

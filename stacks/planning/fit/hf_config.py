@@ -111,6 +111,7 @@ def read(config: Mapping[str, Any]) -> Architecture:
     attention = next((layer for layer in layers if isinstance(layer, Attention) and layer.kind != "mla"), None)
     return Architecture(
         model_type=kind,
+        name=_name(config),
         hidden=hidden,
         intermediate=intermediate,
         heads=heads,
@@ -127,9 +128,24 @@ def read(config: Mapping[str, Any]) -> Architecture:
         gated_mlp=gated,
         qkv_width=(heads + 2 * attention.kv_heads) * attention.head_dim if attention else 3 * hidden,
         mixer_width=2 * max((s.conv_values // max(1, words.whole("conv_kernel", 4) - 1) for s in states), default=0),
+        rotary=_rotary(words),
         encoder=encoder,
         unmodelled=_unmodelled(kind, words),
     )
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    named = config.get("architectures")
+    return str(named[0]) if isinstance(named, list) and named else ""
+
+
+def _rotary(words: _Words) -> int:
+    """Rotated values of a head (0 where positions are learned)."""
+    if words.whole("kv_lora_rank", 0):
+        return words.whole("qk_rope_head_dim", 64)
+    nested = words.get("rope_parameters")
+    share = words.get("partial_rotary_factor", nested.get("partial_rotary_factor") if isinstance(nested, Mapping) else None)
+    return int(words.whole("head_dim", 64) * (float(share) if isinstance(share, int | float) else 1.0))
 
 
 def _tied(words: _Words, config: Mapping[str, Any], kind: str) -> bool:
@@ -253,7 +269,8 @@ def _caches(name: str, words: _Words, kind: str, heads: int) -> list[Layer]:
 def _attention(name: str, words: _Words, kind: str, heads: int) -> Attention:
     if rank := words.whole("kv_lora_rank", 0):
         width = rank + words.whole("qk_rope_head_dim", 64)
-        return Attention("mla", 1, width, 0)
+        index = words.whole("index_head_dim", 0)  # fp8 values and one float32 scale for 128 of them
+        return Attention("mla", 1, width, 0, indexer_bytes=index + 4 * (index // 128) if index else 0)
     size = words.whole("head_dim", 64)
     kv_heads = words.whole("num_key_value_heads", 1 if words.config.get("multi_query") else heads)
     size_v = words.whole("v_head_dim", size) if kind.startswith("mimo") else size

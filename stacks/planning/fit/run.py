@@ -90,6 +90,7 @@ class Condition(StrEnum):
     PROFILE = "the profiling run needs more than the card has"
     NO_KV = "nothing of the budget is left for the KV cache"
     KV_TOO_SMALL = "the KV cache is too small for one request of max_model_len tokens"
+    STATES = "fewer blocks than sequences, each of which needs one for its recurrent state"
     AFTER_KV = "memory used after the KV cache was reserved does not fit beside it"
 
 
