@@ -92,6 +92,17 @@ def model_add(
 
 
 @app.command()
+def predict(
+    cases: Annotated[Path, typer.Argument(help="One case a line, as in memory-cases.jsonl.", metavar="CASES.jsonl")],
+    output: Annotated[Path | None, typer.Option(help="Write the answers here instead of printing them.", metavar="FILE")] = None,
+) -> None:
+    """Predict vLLM starts: whether each fits, its KV cache and how sure that is, as JSON lines."""
+    from cli.predict import run
+
+    run(cases, output=output)
+
+
+@app.command()
 def schema(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file is out of date.")] = False,
 ) -> None:

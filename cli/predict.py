@@ -29,12 +29,12 @@ def run(path: Path, *, output: Path | None) -> None:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """The decoded lines. Raises BadCases with every line that cannot be answered."""
+    """The decoded lines. Raises CasesError with every line that cannot be answered."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise BadCases(f"cannot read {path}: {reason}", remedy="give a file with one JSON object a line") from error
+        raise CasesError(f"cannot read {path}: {reason}", remedy="give a file with one JSON object a line") from error
     rows: list[dict[str, Any]] = []
     wrong: list[str] = []
     seen: dict[str, int] = {}
@@ -57,11 +57,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
     if wrong:
         more = [f"and {len(wrong) - _MOST_LINES} more"] if len(wrong) > _MOST_LINES else []
         count = f"{len(wrong)} line{'s' if len(wrong) != 1 else ''} of {path} cannot be predicted"
-        raise BadCases("\n  ".join([f"{count}:", *wrong[:_MOST_LINES], *more]), remedy="correct these lines; nothing was written")
+        raise CasesError("\n  ".join([f"{count}:", *wrong[:_MOST_LINES], *more]), remedy="correct these lines; nothing was written")
     return rows
 
 
-class BadCases(LabError):
+class CasesError(LabError):
     """A file of cases that cannot be used; names every bad line."""
 
     exit_code = 2
