@@ -109,7 +109,7 @@ def answer(case: Case) -> dict[str, Any]:
         "verdict": str(found.verdict),
         "kv_cache_gib": _rounded(found.kv_gib),
         "kv_cache_tokens": found.kv_tokens,
-        "max_concurrency": _rounded(found.concurrency),
+        "max_concurrency": None if found.concurrency is None else round(found.concurrency, 2),  # as vLLM prints it
         "kv_needed_gib": _rounded(found.kv_needed_gib),
         "est_max_len": found.largest_len,
         "weights_gib": _rounded(found.weights_gib),

@@ -13,6 +13,8 @@ from stacks.planning.fit.kv_cache import Pool, pool
 from stacks.planning.fit.run import GIB, Condition, EngineRun, Prediction, Verdict
 from stacks.planning.fit.versions import Behaviour, behaviour, defaults, engine_of
 
+_BYTE = 1 / GIB  # the check for no memory at all fails at exactly nothing
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -69,10 +71,15 @@ def _block(shape: Architecture, capability: tuple[int, int] | None) -> int:
 def kv_needed_gib(run: EngineRun, *, max_model_len: int, requests: int = 1) -> float:
     """GiB of KV cache that `requests` requests of `max_model_len` tokens hold at once: what --kv-cache-memory-bytes should say.
 
-    The null block that newer versions hold back is counted, and no fewer blocks than bytes (the pool is whole blocks).
+    The null block that newer versions hold back is counted, no fewer blocks than bytes (the pool is whole blocks), and a block for each
+    of max_num_seqs where graphs of recurrent layers want one.
     """
-    paged = pool_of(run)
-    blocks = max(requests * paged.blocks_per_request(max_model_len), ceil(paged.needed_bytes(max_model_len) / max(1, paged.block_bytes)))
+    paged, resolved = pool_of(run), resolve(run)
+    blocks = max(
+        requests * paged.blocks_per_request(max_model_len),
+        ceil(paged.needed_bytes(max_model_len) / max(1, paged.block_bytes)),
+        resolved.seqs if _states_checked(run, resolved.rules) else 0,
+    )
     return (blocks + 1) * paged.block_bytes / GIB
 
 
@@ -160,7 +167,7 @@ def band_gib(run: EngineRun) -> float:
 
 @dataclass(frozen=True)
 class _Check:
-    """One start condition: it holds where `margin` (GiB) is positive; `band` GiB are its uncertainty."""
+    """One start condition: it holds where `margin` (GiB) is not negative; `band` GiB are its uncertainty."""
 
     condition: Condition
     margin: float
@@ -181,10 +188,11 @@ def predict(run: EngineRun) -> Prediction:
     outside = outside_gib(run)
     band = 0.0 if given is not None else band_gib(run)
     checks = _checks(run, resolved, parts, paged, budget=budget, kv=kv, band=band)
-    failing = [check for check in checks if check.margin <= 0]
+    guess = bool(run.architecture.unmodelled)
+    failing = [check for check in checks if check.margin < (check.band if guess else 0)]
     close = [check for check in checks if abs(check.margin) < check.band]
     certain = [check for check in failing if check.margin <= -check.band]
-    verdict = Verdict.REFUSES if certain else Verdict.TOO_CLOSE if close or kv is None else Verdict.FITS
+    verdict = Verdict.REFUSES if certain else Verdict.TOO_CLOSE if close or kv is None or guess else Verdict.FITS
     shown = next(iter(certain or failing or close), None)
     held = None if kv is None else parts.weights + parts.non_torch + kv + outside + (parts.activation if kv > 0 else 0.0) + parts.graphs
     usable = 0.0 if kv is None else max(0.0, kv) * GIB
@@ -200,9 +208,9 @@ def predict(run: EngineRun) -> Prediction:
         graphs_estimate_gib=parts.graphs,
         kv_gib=kv,
         kv_needed_gib=needed,
-        kv_tokens=None if kv is None else paged.tokens(usable, length),
-        concurrency=None if kv is None else paged.concurrency(usable, length),
-        largest_len=None if kv is None else paged.largest_len(usable),
+        kv_tokens=None if kv is None or guess else paged.tokens(usable, length),
+        concurrency=None if kv is None or guess else paged.concurrency(usable, length),
+        largest_len=None if kv is None or guess else paged.largest_len(usable),
         outside_gib=outside,
         in_use_gib=held,
         margin_gib=min((check.margin for check in checks), default=None),
@@ -233,18 +241,18 @@ def _checks(
         return found
     if paged.groups:
         usable = kv - (paged.block_bytes / GIB if rules.null_block else 0.0)
-        found.append(_Check(Condition.NO_KV, usable, band, _no_kv()))
+        found.append(_Check(Condition.NO_KV, usable - _BYTE, band, _no_kv()))
         if rules.v1:
             margin = usable - paged.needed_bytes(resolved.max_model_len) / GIB
         else:
             margin = (floor(max(0.0, kv) * GIB / paged.block_bytes) - ceil(resolved.max_model_len / paged.groups[0].block)) * (
                 paged.block_bytes / GIB
-            ) + 1e-9
+            )
         found.append(_Check(Condition.KV_TOO_SMALL, margin, band, _too_small(resolved, paged, kv=kv)))
-        if _recurrent(run.architecture) and rules.v1 and rules.version >= (0, 17, 0) and not run.enforce_eager:
+        if _states_checked(run, rules):
             short = (paged.blocks(max(0.0, kv) * GIB) - resolved.seqs) * paged.block_bytes / GIB
             sentence = f"max_num_seqs ({resolved.seqs}) exceeds available Mamba cache blocks ({paged.blocks(max(0.0, kv) * GIB)})."
-            found.append(_Check(Condition.STATES, short + 1e-9, band, sentence))
+            found.append(_Check(Condition.STATES, short, band, sentence))
     if free is not None and not run.wsl2:  # WSL2 pages device memory out to the host instead of failing
         found.append(_Check(Condition.AFTER_KV, _after_kv(run, resolved, parts, free=free, kv=kv), 0.1, _oom(run)))
     return found
@@ -259,8 +267,10 @@ def _after_kv(run: EngineRun, resolved: Resolved, parts: Parts, *, free: float, 
     return free - parts.weights - parts.non_torch - max(0.0, kv) - real - warm
 
 
-def _recurrent(shape: Architecture) -> bool:
-    return any(isinstance(layer, State) for layer, _ in shape.caches)
+def _states_checked(run: EngineRun, rules: Behaviour) -> bool:
+    """Whether full CUDA graphs of recurrent layers want a block for each sequence (config/compilation.py, since 0.17)."""
+    recurrent = any(isinstance(layer, State) for layer, _ in run.architecture.caches)
+    return recurrent and rules.v1 and rules.version >= (0, 17, 0) and not run.enforce_eager
 
 
 def _oom(run: EngineRun) -> str:
@@ -287,7 +297,7 @@ def _too_small(resolved: Resolved, paged: Pool, *, kv: float) -> str:
 
 
 def _notes(run: EngineRun, resolved: Resolved) -> tuple[str, ...]:
-    notes = [f"not modelled: {what}; the numbers are a guess" for what in run.architecture.unmodelled]
+    notes = [f"not modelled: {what}; tokens are not answered and the band is wide" for what in run.architecture.unmodelled]
     if run.total_gib is None and run.kv_cache_memory_gib is None:
         notes.append("the card is not known: no KV cache size")
     if run.kv_cache_memory_gib is not None and not resolved.rules.kv_memory_flag:

@@ -109,6 +109,7 @@ class Prediction:
     in_use_gib     what the card will hold once the engine serves: budget (or its parts) + outside.
     margin_gib     distance to the nearest start condition that fails or would fail first (negative: it fails).
     band_gib       half width of the error band of `kv_gib`: in nine of ten cases the truth lies within it.
+    kv_tokens, concurrency and largest_len are None as well where the network is one whose pages are not modelled.
     notes          what was assumed, and what is not modelled.
     """
 
