@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from stacks.catalog import Catalog
 from stacks.errors import Alternative, Edit
-from stacks.planning.siblings import siblings
-from stacks.settings import NvidiaMachine, Settings, VllmModel
+from stacks.planning.alternative_edits import Offer, bold_edits, single_edits
+from stacks.settings import Settings
 
 _MOST = 7
-_STEP_TOKENS = 128
 _LONGEST_CHAIN = 5
 _MOST_PAIRS_TRIED = 400
+_MANY = 3  # models; fewer are reached by single edits
 _MOST_PAIRS = 24  # second edits that are tried for a first one that does not suffice
 
-Works = Callable[[Settings], bool]
 Count = Callable[[Settings], int]
-Offer = tuple[Alternative, Settings]
 
 
 def alternatives(settings: Settings, catalog: Catalog, refusals: Count) -> list[Alternative]:
@@ -29,11 +27,14 @@ def alternatives(settings: Settings, catalog: Catalog, refusals: Count) -> list[
     def works(changed: Settings) -> bool:
         return refusals(changed) == 0
 
-    offers = list(_edits(settings, catalog, works))
+    fewer = _fewer_models(settings, works) if len(settings.models) >= _MANY else None  # before the search has used up its tries
+    offers = list(single_edits(settings, catalog, works))
     found = {changed.model_dump_json(): offer for offer, changed in offers if works(changed)}
+    if not found and fewer:
+        return [fewer]
     if not found:
         for first, changed in offers:
-            for n, (second, both) in enumerate(_edits(changed, catalog, works)):
+            for n, (second, both) in enumerate(single_edits(changed, catalog, works)):
                 if n >= _MOST_PAIRS:
                     break
                 paths = {e.path for e in first.edits}
@@ -47,19 +48,38 @@ def alternatives(settings: Settings, catalog: Catalog, refusals: Count) -> list[
     return list(found.values())[:_MOST]
 
 
+def _fewer_models(settings: Settings, works: Callable[[Settings], bool]) -> Alternative | None:
+    """The first models of the file, one engine each, as many of them as work; for files with many models, where single edits lead nowhere."""
+    alone = tuple(m.model_copy(update={"replicas": 1}) for m in settings.models)
+    kept = 0
+    low, high = 1, len(alone) - 1
+    while low <= high:
+        middle = (low + high) // 2
+        if works(settings.model_copy(update={"models": alone[:middle]})):
+            kept, low = middle, middle + 1
+        else:
+            high = middle - 1
+    if not kept:
+        return None
+    names = ", ".join(m.name for m in alone[:kept])
+    edits = [Edit(f"models[{n}].replicas", 1) for n, m in enumerate(settings.models[:kept]) if m.replicas > 1]
+    edits += [Edit(f"models[{n}]", None) for n in range(len(alone) - 1, kept - 1, -1)]
+    return Alternative(f"only {names}, with one replica each", tuple(edits))
+
+
 def _chain(settings: Settings, catalog: Catalog, refusals: Count) -> Alternative | None:
     """Edit after edit, each time the one that leaves the fewest refusals, until nothing is refused; None where that leads nowhere."""
     texts: list[str] = []
     edits: dict[str, Edit] = {}
     left = refusals(settings)
     for _ in range(_LONGEST_CHAIN):
-        offers = list(_bold_edits(settings, catalog))
+        offers = list(bold_edits(settings, catalog))
         count, step = _best(offers, refusals, left)
         if step is None:  # two edits may help where neither does alone
             pairs = [
                 (_joined(first, second), both)
                 for first, changed in offers
-                for second, both in _bold_edits(changed, catalog)
+                for second, both in bold_edits(changed, catalog)
                 if not {e.path for e in first.edits} & {e.path for e in second.edits}
             ]
             count, step = _best(pairs[:_MOST_PAIRS_TRIED], refusals, left)
@@ -87,109 +107,3 @@ def _best(offers: Sequence[Offer], refusals: Count, left: int) -> tuple[int, Off
 
 def _joined(first: Alternative, second: Alternative) -> Alternative:
     return Alternative(f"{first.text}, and {second.text}", (*first.edits, *second.edits))
-
-
-def _bold_edits(settings: Settings, catalog: Catalog) -> Iterator[Offer]:
-    """Edits as large as they can be, for where several things are wrong at once."""
-    yield from _edits(settings, catalog, lambda _: True)
-    machine = settings.machine
-    if isinstance(machine, NvidiaMachine) and machine.platform == "wsl2" and (machine.wsl_memory_gib or 0) < machine.memory_gib - 3:
-        most = machine.memory_gib - 3
-        text = f"machine.wslMemoryGiB: {most} (and memory={most}GB in .wslconfig)"
-        changed = machine.model_copy(update={"wsl_memory_gib": most})
-        yield Alternative(text, (Edit("machine.wslMemoryGiB", most),)), settings.model_copy(update={"machine": changed})
-    for index, model in enumerate(settings.models):
-        if model.replicas > 1:
-            models = (*settings.models[:index], model.model_copy(update={"replicas": 1}), *settings.models[index + 1 :])
-            yield (
-                Alternative(f"models[{index}].replicas: 1", (Edit(f"models[{index}].replicas", 1),)),
-                settings.model_copy(update={"models": models}),
-            )
-
-
-def _edits(settings: Settings, catalog: Catalog, works: Works) -> Iterator[Offer]:
-    for index, model in enumerate(settings.models):
-        yield from _model_edits(settings, index, model, catalog, works)
-    yield from _machine_edits(settings, works)
-    if len(settings.models) > 1:
-        for index, model in reversed(list(enumerate(settings.models))):  # what was added last is what a reviewer would drop
-            rest = tuple(m for n, m in enumerate(settings.models) if n != index)
-            yield Alternative(f"without {model.name}", (Edit(f"models[{index}]", None),)), settings.model_copy(update={"models": rest})
-
-
-def _machine_edits(settings: Settings, works: Works) -> Iterator[Offer]:
-    machine = settings.machine
-    if not isinstance(machine, NvidiaMachine):
-        return
-    if machine.platform == "wsl2":
-        for memory in range((machine.wsl_memory_gib or machine.memory_gib // 2) + 1, machine.memory_gib - 2):
-            changed = settings.model_copy(update={"machine": machine.model_copy(update={"wsl_memory_gib": memory})})
-            if works(changed):
-                text = f"machine.wslMemoryGiB: {memory} (and memory={memory}GB in .wslconfig)"
-                yield Alternative(text, (Edit("machine.wslMemoryGiB", memory),)), changed
-                break
-    if not machine.shared_card and sum(m.replicas for m in settings.models) > machine.gpus:
-        changed = settings.model_copy(update={"machine": machine.model_copy(update={"shared_card": True})})
-        yield Alternative("machine.sharedCard: true", (Edit("machine.sharedCard", True),)), changed
-
-
-def _model_edits(settings: Settings, index: int, model: VllmModel, catalog: Catalog, works: Works) -> Iterator[Offer]:
-    where = f"models[{index}]"
-
-    def changed(**update: object) -> Settings:
-        models = (*settings.models[:index], model.model_copy(update=update), *settings.models[index + 1 :])
-        return settings.model_copy(update={"models": models})
-
-    def offer(key: str, value: str | int | bool, field: str) -> Offer:
-        text = "true" if value is True else value
-        return Alternative(f"{where}.{key}: {text}", (Edit(f"{where}.{key}", value),)), changed(**{field: value})
-
-    for field, alias in (("gpu_memory_utilization", "gpuMemoryUtilization"), ("memory_limit_gib", "memoryLimitGiB")):
-        if getattr(model.pin, field) is not None:
-            text = f"{where}: no pin.{alias}, let it be derived"
-            yield (
-                Alternative(text, (Edit(f"{where}.pin.{alias}", None),)),
-                changed(pin=model.pin.model_copy(update={field: None})),
-            )
-    if model.replicas > 1:
-        fewer = next((n for n in range(model.replicas - 1, 0, -1) if works(changed(replicas=n))), 1)
-        yield offer("replicas", fewer, "replicas")
-    if (longest := _longest_context(model, lambda n: works(changed(context_tokens=n)))) is not None:
-        yield offer("contextTokens", longest, "context_tokens")
-    fewer = model.concurrent_requests // 2
-    while fewer >= 1:
-        if works(changed(concurrent_requests=fewer)):
-            yield offer("concurrentRequests", fewer, "concurrent_requests")
-            break
-        fewer //= 2
-    if isinstance(settings.machine, NvidiaMachine):
-        for key, value, field in _card_edits(model):
-            if works(changed(**{field: value})):
-                yield offer(key, value, field)
-    for other in siblings(model.model, settings.machine.kind, catalog):
-        if works(changed(model=other, revision=None)):
-            edits = (Edit(f"{where}.model", other), *((Edit(f"{where}.revision", None),) if model.revision else ()))
-            yield Alternative(f"{where}.model: {other}", edits), changed(model=other, revision=None)
-            break
-
-
-def _card_edits(model: VllmModel) -> Iterator[tuple[str, str | bool, str]]:
-    """What may help on a card alone, as (key, value, field); the first KV dtype that is legal there is offered by works()."""
-    if model.kv_cache_dtype == "auto":
-        yield from (("kvCacheDtype", dtype, "kv_cache_dtype") for dtype in ("fp8", "fp8_e5m2"))
-    else:
-        yield "kvCacheDtype", "auto", "kv_cache_dtype"
-    if not model.trust_remote_code:
-        yield "trustRemoteCode", True, "trust_remote_code"
-
-
-def _longest_context(model: VllmModel, works: Callable[[int], bool]) -> int | None:
-    """The largest multiple of 128 tokens below the wish that works; need grows with length, so bisection finds it."""
-    low, high = 0, (model.context_tokens - 1) // _STEP_TOKENS
-    while low < high:
-        middle = (low + high + 1) // 2
-        if works(middle * _STEP_TOKENS):
-            low = middle
-        else:
-            high = middle - 1
-    return low * _STEP_TOKENS if low else None

@@ -18,7 +18,7 @@ def apply_edits(config: Mapping[str, Any], edits: Sequence[Edit]) -> dict[str, A
     Raises ValueError for a path that is none, KeyError or IndexError where its parent does not exist.
     """
     changed: dict[str, Any] = copy.deepcopy(dict(config))
-    for edit in sorted(edits, key=lambda e: (e.value is None and e.path.endswith("]"), e.path)):  # models go last, indices stay true
+    for edit in sorted(edits, key=_order):
         *parents, last = _parts(edit.path)
         here: Any = changed
         for part in parents:
@@ -30,6 +30,12 @@ def apply_edits(config: Mapping[str, Any], edits: Sequence[Edit]) -> dict[str, A
         else:
             here.pop(last, None)
     return changed
+
+
+def _order(edit: Edit) -> tuple[bool, int, str]:
+    """Models are taken out last and from the end, so that every index stays true until its edit is made."""
+    whole = edit.value is None and edit.path.endswith("]")
+    return whole, -int(_parts(edit.path)[-1]) if whole else 0, edit.path
 
 
 def _parts(path: str) -> list[str | int]:

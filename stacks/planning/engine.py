@@ -8,6 +8,7 @@ from stacks import names
 from stacks.catalog import Image, Model
 from stacks.planning.cpu_engine import on_cpu
 from stacks.planning.draft import EngineChoice, Inputs, Notes, gib
+from stacks.planning.environment import engine_environment
 from stacks.planning.estimates import estimate
 from stacks.planning.fit import Architecture
 from stacks.planning.gpu_cards import allocate
@@ -19,16 +20,6 @@ from stacks.planning.plan import BudgetPlan, CardPlan, EstimatePlan, MemoryPlan,
 from stacks.planning.pod_resources import pod_resources
 from stacks.planning.vllm_args import vllm_args
 from stacks.settings import NvidiaMachine, VllmModel
-
-_OWN_ENVIRONMENT = {
-    "HOME": "/tmp",  # noqa: S108  (an emptyDir of the pod: the only writable place)
-    "USER": "vllm",  # the uid has no passwd entry, and torch asks for the user's name
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,8 @@ def plan_engines(inputs: Inputs, host: str, notes: Notes, *, sharing_layer: bool
             engine = placed.engines[b.wish.name]
             decide(engine, b.notes)
             bounds = estimate(b.wish.name, placed.engines, placed.cards, bandwidth) if placed.cards else None
-            models.append(_finish(b, engine.choice, engine.memory, bounds, 0.0, inputs, host))
+            before = max((share.order for _, share in engine.shares), default=0)
+            models.append(_finish(b, engine.choice, engine.memory, bounds, 0.0, inputs, host, before=before))
         done = Engines(tuple(models), placed.cards, placed.shared, (placed.budget,))
     else:
         models = []
@@ -101,17 +93,35 @@ def _begin(wish: VllmModel, inputs: Inputs) -> _Begun:
 
 
 def _finish(
-    begun: _Begun, choice: EngineChoice, memory: MemoryPlan, bounds: EstimatePlan | None, activation_gib: float, inputs: Inputs, host: str
+    begun: _Begun,
+    choice: EngineChoice,
+    memory: MemoryPlan,
+    bounds: EstimatePlan | None,
+    activation_gib: float,
+    inputs: Inputs,
+    host: str,
+    *,
+    before: int = 0,
 ) -> ModelPlan:
     wish, model, image, notes = begun.wish, begun.model, begun.image, begun.notes
     resources = pod_resources(wish, model, activation_gib, inputs, notes)
     packages = model.packages.names if model.packages and image.device == "cpu" and not wish.revision else ()
     revision = wish.revision or (None if packages else model.revision)
     _decide_revision(wish, model, notes, from_packages=bool(packages))
-    budget = lifecycle(weights_gib=model.weights_gib.value, image=image, catalog=inputs.catalog)
+    download = model.packages.download_gib if packages and model.packages else model.download_gib.value
+    cuda = image.device == "cuda"
+    budget = lifecycle(
+        weights_gib=model.weights_gib.value, download_gib=download, image=image, catalog=inputs.catalog,
+        compiles=not (cuda and choice.enforce_eager), before=before,
+    )  # fmt: skip
+    notes.decide(
+        "download", f"{budget.download_seconds} s", "derived", inputs.catalog.fact("startup.pullGiBPerSecond").source,
+        f"{gib(download)} into the cache at the line speed, with margin; before the engine starts",
+    )  # fmt: skip
+    waits = f", after {before} others of the card" if before else ""
     notes.decide(
         "startup", f"{budget.startup_failures * budget.startup_period_seconds} s", "derived", "catalogue: startup",
-        f"read {gib(model.weights_gib.value)}, compile, profile, import, with margin; then {budget.progress_deadline_seconds} s to progress",
+        f"read {gib(model.weights_gib.value)}, compile, profile, import, with margin{waits}; then {budget.progress_deadline_seconds} s to progress",
     )  # fmt: skip
     notes.decide(
         "shutdown",
@@ -132,7 +142,7 @@ def _finish(
         image=image.reference,
         pull_policy=image.pull_policy,
         args=vllm_args(name=wish.name, directory=directory, choice=choice, drain_seconds=budget.drain_seconds),
-        environment={**_OWN_ENVIRONMENT, **_platform_environment(inputs, notes), **wish.environment},
+        environment={**engine_environment(inputs, notes), **wish.environment},
         replicas=wish.replicas,
         port=wish.port,
         endpoint=names.endpoint_url(host, wish.port),
@@ -141,7 +151,7 @@ def _finish(
             revision=revision,
             packages=packages,
             directory=directory,
-            download_gib=model.packages.download_gib if packages and model.packages else model.download_gib.value,
+            download_gib=download,
         ),
         memory=memory,
         estimate=bounds,
@@ -177,22 +187,3 @@ def _decide_revision(wish: VllmModel, model: Model, notes: Notes, *, from_packag
         notes.decide("revision", model.revision[:12], "default", "catalogue", model.revision_note or "the catalogue's pinned commit")
     else:
         notes.decide("revision", "main", "degraded", "catalogue", f"{model.revision_note}; pin it with `revision:` in the stack file")
-
-
-def _platform_environment(inputs: Inputs, notes: Notes) -> dict[str, str]:
-    machine = inputs.settings.machine
-    offline = "weights lie in the cache, nothing is looked up or reported; /tmp is the only writable place"
-    notes.decide("environment", " ".join(f"{k}={v}" for k, v in _OWN_ENVIRONMENT.items()), "default", "the lab", offline)
-    if machine.kind == "cpu":
-        space = inputs.catalog.fact("cpuEngine.kvCacheGiB")
-        return {"VLLM_CPU_KVCACHE_SPACE": f"{space.value:g}"}
-    if machine.platform == "wsl2":
-        notes.decide(
-            "VLLM_WSL2_ENABLE_PIN_MEMORY",
-            "1",
-            "default",
-            "vllm#43381, vllm#47292",
-            "without it the engine ends with 'UVA is not available' under WSL2",
-        )
-        return {"VLLM_WSL2_ENABLE_PIN_MEMORY": "1"}
-    return {}

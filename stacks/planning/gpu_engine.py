@@ -114,6 +114,8 @@ def draft_gpu(
     total = _total_gib(wish, gpu, machine, notes)
     shown = machine.display or machine.platform == "wsl2"
     desktop = number(f"platforms.{machine.platform}.{'desktopGiB' if shown else 'headlessGiB'}")
+    if gpu.unified_memory:
+        desktop += _system_gib(inputs, notes)
     context = context_gib(gpu.capability)
     run = EngineRun(
         architecture=architecture,
@@ -134,6 +136,19 @@ def draft_gpu(
         multimodal=architecture.vision is not None,
     )
     return GpuDraft(wish, model, gpu, total, desktop, context, run)
+
+
+def _system_gib(inputs: Inputs, notes: Notes) -> float:
+    """GiB that the system, the cluster and the engines' own processes take of a memory that the processors share with the GPU."""
+    number = inputs.catalog.number
+    engine = number("podMemory.baseGiB") + number("podMemory.perRankGiB") + number("podMemory.sharedMemoryGiB")
+    engines = sum(m.replicas for m in inputs.settings.models)
+    driver = inputs.settings.cluster.driver
+    size = number(f"{driver}.systemGiB") + (number("minikube.hostGiB") if driver == "minikube" else 0.0) + engines * engine
+    notes.decide(
+        "unifiedMemory", gib(size), "derived", "catalogue: podMemory", "processors and GPU share it: the system, the cluster and the pods"
+    )
+    return size
 
 
 def _dtype(name: str) -> Literal["bfloat16", "float16", "float32"]:

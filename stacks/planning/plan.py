@@ -201,6 +201,7 @@ class ResourcesPlan(Part):
 class LifecyclePlan(Part):
     """Start and stop budgets, ordered: startup probe < progress deadline < resource timeout."""
 
+    download_seconds: int = Field(description="weights into the cache, before the engine starts, at the catalogued line speed with margin")
     startup_period_seconds: int
     startup_failures: int
     progress_deadline_seconds: int

@@ -253,6 +253,22 @@ def test_a_model_that_brings_its_own_code_is_refused_until_the_file_trusts_a_pin
     assert "--trust-remote-code" in planned(own, catalog=catalog).models[0].args
 
 
+def test_far_too_many_models_are_answered_with_the_first_that_fit() -> None:
+    own = config(*(wish(name=f"m{n}", replicas=2) for n in range(16)), gpu="rtx-4060")
+    begin = time.perf_counter()
+    error = refused(own)
+    assert time.perf_counter() - begin < 10
+    assert error.alternatives == ("only m0, with one replica each",)
+    every_proposal_plans_green(own, error)
+
+
+def test_a_machine_whose_processors_and_gpu_share_memory_counts_the_pods_once() -> None:
+    plan = planned(config(wish(model="qwen3-8b"), gpu="dgx-spark", memoryGiB=128))
+    (card,) = plan.cards
+    assert card.desktop_gib >= 6.5 + 2.0 + 1.5  # one pod, the cluster, the system beside it
+    assert any(d.name == "unifiedMemory" for d in plan.models[0].decisions)
+
+
 # Properties
 
 GPUS = st.sampled_from(["rtx-2060-super", "rtx-3060-12gb", "rtx-4060", "rtx-4090", "l4", "l40s"])
