@@ -47,12 +47,12 @@ def run(gpu: str, *, platform: str, display: bool, context: int, requests: int, 
     out = console()
     out.print(f"[bold]{catalog.gpu(card).name}[/], {platform}: {len(fitting)} of {len(found)} models fit with {context} tokens or more\n")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("model", "parameters", "weights", "longest context", "KV cache", "at most", ""):
+    for title in ("model", "parameters", "weights", "longest context", "KV cache", "at most, at that length", ""):
         table.add_column(title, overflow="fold")
     for candidate in shown:
         table.add_row(*_row(candidate))
     out.print(table)
-    out.print("\n[dim]at most: tokens/s of one request, from memory bandwidth; every row was planned with the error band against it[/]")
+    out.print("\n[dim]at most: tokens/s of one request of that length, from memory bandwidth; every row was planned with the error band against it[/]")
 
 
 def _card(gpu: str, platform: str, context: int, requests: int, catalog: Catalog) -> str:

@@ -72,15 +72,18 @@ def _most_requests(draft: GpuDraft, size: float, notes: Notes) -> GpuDraft:
         if pool(larger, size) >= _KV_KEPT * pool(best, size) and _full_requests(larger, size) >= min(low, _full_requests(best, size)):
             best = larger
             break
-    text = f"{best.run.max_num_seqs} requests at once, all held at full length; concurrentRequests {stated} is the least"
+    held = _full_requests(best, size)
+    asked = best.run.max_num_seqs or 1
+    how = "all held at full length" if held >= asked else f"{held} of them held at full length, shorter ones more"
+    text = f"{asked} requests at once, {how}, in steps of {best.run.max_num_batched_tokens} tokens; concurrentRequests {stated} is the least"
     notes.decide("objective", "throughput", "stated", "stack file", text)
     return best
 
 
 def _fewest_requests(draft: GpuDraft, size: float, notes: Notes) -> GpuDraft:
     stated = draft.run.max_num_seqs or 1
-    fewer = max(1, min(stated, _full_requests(draft, size)))
-    small = draft.telling(requests=fewer, batched=max(_SMALL_STEP, fewer))
+    fewer = max(1, min(stated, _full_requests(draft.telling(batched=_SMALL_STEP), size)))
+    small = draft.telling(requests=fewer, batched=_SMALL_STEP)
     text = f"{fewer} of {stated} requests at once, so that none is put back; a prompt is read in steps of {small.run.max_num_batched_tokens} tokens"
     notes.decide("objective", "latency", "stated", "stack file", text)
     return small
