@@ -17,6 +17,7 @@ from stacks.planning.edits import apply_edits
 from stacks.planning.fit import Condition, EngineRun, Verdict, kv_needed_gib, predict
 from stacks.planning.networks import network
 from stacks.planning.plan import ModelPlan, Plan
+from stacks.planning.quantization import predicted
 from stacks.settings import Settings
 from tests.support.stacks import configuration
 
@@ -232,6 +233,13 @@ def test_shorter_fewer_fp8_smaller_and_fewer_replicas_are_all_offered_where_they
     every_proposal_plans_green(own, error)
 
 
+def test_fewer_sequences_are_offered_where_the_sampler_takes_the_room() -> None:
+    own = config(wish(model="qwen2.5-1.5b-instruct", contextTokens=2048, concurrentRequests=4096), gpu="rtx-2060-super")
+    error = refused(own)
+    assert any("concurrentRequests" in a for a in error.alternatives), error.alternatives
+    every_proposal_plans_green(own, error)
+
+
 def test_an_illegal_combination_is_refused_in_vllms_words() -> None:
     assert "No valid attention backend found for cuda" in str(refused(REFUSED["fp8 cache on Turing"]))
     assert "Minimum capability: 80. Current capability: 75." in str(refused(REFUSED["mxfp4 on Turing"]))
@@ -328,6 +336,21 @@ def test_a_proposal_always_fits(gpu: str, model: str, length: int, requests: int
         assume(False)
 
 
+def told(engine: ModelPlan, plan: Plan, catalog: Catalog) -> EngineRun:
+    """The engine as its arguments say, on a card that its neighbours are on already."""
+    model = next(m for m in catalog.models.values() if m.repository == engine.weights.repository)
+    card = catalog.gpu(plan.machine.gpu or "")
+    memory, args = engine.memory, dict(zip(engine.args[1::2], engine.args[2::2], strict=False))
+    return EngineRun(
+        architecture=network(model), version=engine.engine_version, total_gib=memory.total_gib, capability=card.capability,
+        free_gib=memory.total_gib - memory.desktop_gib - memory.context_gib - memory.neighbours_gib,
+        gpu_memory_utilization=float(args["--gpu-memory-utilization"]), kv_cache_memory_gib=int(args["--kv-cache-memory-bytes"]) / 2**30,
+        max_model_len=int(args["--max-model-len"]), max_num_seqs=int(args["--max-num-seqs"]),
+        max_num_batched_tokens=int(args["--max-num-batched-tokens"]), enforce_eager="--enforce-eager" in engine.args,
+        dtype="bfloat16" if args["--dtype"] == "bfloat16" else "float16", quantization=predicted(model), checkpoint_gib=model.weights_gib.value,
+    )  # fmt: skip
+
+
 @QUICK
 @given(
     gpu=GPUS,
@@ -350,6 +373,8 @@ def test_what_is_emitted_fits_with_the_band_against_it_and_is_the_same_twice(
         assert card.desktop_gib + sum(s.fixed_gib + s.kv_cache_gib for s in card.shares) <= card.total_gib + 0.01
     for engine in plan.models:
         assert engine.memory.kv_cache_gib >= engine.memory.kv_needed_gib - 0.001
+        answer = predict(told(engine, plan, load()))
+        assert answer.verdict is Verdict.FITS, answer.sentence
 
 
 # Speed
