@@ -15,6 +15,7 @@ from stacks.planning.fit.predict import predict
 from stacks.planning.fit.run import EngineRun, Prediction
 
 _NEWEST = "0.33.0"
+_NAMEPLATES = frozenset({4, 6, 8, 10, 12, 16, 24, 32})  # GiB of GeForce cards
 _NUMBERS = (
     "gpu_total_gib",
     "gpu_free_gib",
@@ -78,7 +79,7 @@ def read(row: Mapping[str, Any]) -> Case:
             free_gib=_positive(given.get("gpu_free_gib")),
             capability=_capability(given.get("compute_capability")),
             gpu_name=name,
-            wsl2=any(word in (name or "").lower() for word in ("wsl", "windows")),
+            wsl2=_windows(name, given.get("gpu_total_gib")),
             gpu_memory_utilization=_positive(given.get("gpu_memory_utilization")),
             kv_cache_memory_gib=_positive(given.get("kv_cache_memory_gib")),
             max_model_len=_whole(given.get("max_model_len")),
@@ -117,6 +118,13 @@ def answer(case: Case) -> dict[str, Any]:
         "failed": None if found.failed is None else str(found.failed),
         "notes": list(found.notes),
     }
+
+
+def _windows(name: str | None, total_gib: float | None) -> bool:
+    """Whether Windows' driver holds the card: the name says so, or the total is the nameplate's (Linux' driver keeps some back)."""
+    if any(word in (name or "").lower() for word in ("wsl", "windows")):
+        return True
+    return total_gib is not None and round(total_gib) in _NAMEPLATES and abs(total_gib - round(total_gib)) < 0.015
 
 
 def _rounded(value: float | None) -> float | None:

@@ -254,7 +254,8 @@ def _checks(
             sentence = f"max_num_seqs ({resolved.seqs}) exceeds available Mamba cache blocks ({paged.blocks(max(0.0, kv) * GIB)})."
             found.append(_Check(Condition.STATES, short, band, sentence))
     if free is not None and not run.wsl2:  # WSL2 pages device memory out to the host instead of failing
-        found.append(_Check(Condition.AFTER_KV, _after_kv(run, resolved, parts, free=free, kv=kv), 0.1, _oom(run)))
+        late = constant("context.lateGiB") if rules.version >= (0, 22, 0) else constant("band.leastGiB")
+        found.append(_Check(Condition.AFTER_KV, _after_kv(run, resolved, parts, free=free, kv=kv), sqrt(band**2 + late**2), _oom(run)))
     return found
 
 
