@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from stacks.catalog import load  # noqa: E402
-from stacks.errors import Edit  # noqa: E402
+from stacks.errors import Edit, PlanError  # noqa: E402
 from stacks.planning.build import build_plan  # noqa: E402
 from stacks.planning.edits import apply_edits  # noqa: E402
 from stacks.planning.fit import EngineRun, Verdict, predict  # noqa: E402
@@ -54,14 +54,19 @@ def by_hand(utilization: float, context: int) -> dict[str, Any]:
     return {"kv": answer.kv_gib or 0.0, "needed": answer.kv_needed_gib, "says": says}
 
 
+def tokens(kv_gib: float) -> int:
+    """Tokens in a KV cache of Phi-3-mini, whole blocks of 16: 32 layers x 2 x 32 heads x 96 x 2 bytes each."""
+    return max(0, int(kv_gib * 2**30 // (16 * 393216))) * 16
+
+
 def seed_table() -> list[str]:
     """Both rows of the seed, the failure before them, and two derived plans."""
     one = planned()
     memory = one.models[0].memory
     possible = memory.kv_cache_gib + one.cards[0].unused_gib
     lines = [
-        "| settings | one request needs | KV cache | of what the card can hold | verdict |",
-        "| --- | --- | --- | --- | --- |",
+        "| settings | one request needs | KV cache | tokens | of what the card can hold | verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for title, utilization, context in (
         ("by hand, first: 0.40, 2,048 tokens", 0.40, 2048),
@@ -70,7 +75,16 @@ def seed_table() -> list[str]:
     ):
         row = by_hand(utilization, context)
         share = max(0.0, row["kv"]) / possible
-        lines.append(f"| {title} | {row['needed']:.2f} GiB | {row['kv']:.2f} GiB | {share:.0%} | {row['says']} |")
+        lines.append(f"| {title} | {row['needed']:.2f} GiB | {row['kv']:.2f} GiB | {tokens(row['kv']):,} | {share:.0%} | {row['says']} |")
+    try:
+        planned(*_two(1024))
+        lines.append("| wished: 1,024 tokens, 2 engines on the card | | | | | fits |")
+    except PlanError as error:
+        ways = "; ".join(error.alternatives)
+        needs = error.refusals[0].partition("sharing: ")[2].partition(" at least")[0]
+        free = one.cards[0].total_gib - one.cards[0].desktop_gib
+        verdict = f"refused: {needs} at least of {free:.2f} GiB; would fit: {ways}"
+        lines.append(f"| wished: 1,024 tokens, 2 engines on the card | | | | | {verdict} |")
     two = planned(*_two())
     for title, plan, engines in (
         ("derived: 4,096 tokens, 1 engine", one, 1),
@@ -79,15 +93,15 @@ def seed_table() -> list[str]:
         kv = plan.models[0].memory
         text = f"{kv.kv_cache_gib:.2f} GiB" + (f" each, {engines * kv.kv_cache_gib:.2f} together" if engines > 1 else "")
         lines.append(
-            f"| {title} | {kv.kv_needed_gib:.2f} GiB | {text} | {engines * kv.kv_cache_gib / possible:.0%} | fits, band against it |"
+            f"| {title} | {kv.kv_needed_gib:.2f} GiB | {text} | {tokens(engines * kv.kv_cache_gib):,} | {engines * kv.kv_cache_gib / possible:.0%} | fits, band against it |"
         )
     return lines
 
 
-def _two() -> tuple[Edit, ...]:
+def _two(context: int = SHARED_CONTEXT) -> tuple[Edit, ...]:
     where = "models[0]"
     return (
-        *LARGER, Edit("machine.sharedCard", True), Edit(f"{where}.replicas", 2), Edit(f"{where}.contextTokens", SHARED_CONTEXT),
+        *LARGER, Edit("machine.sharedCard", True), Edit(f"{where}.replicas", 2), Edit(f"{where}.contextTokens", context),
         Edit(f"{where}.concurrentRequests", 4),
     )  # fmt: skip
 
