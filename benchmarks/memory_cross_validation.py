@@ -18,7 +18,8 @@ from typing import Any
 
 from stacks.planning.fit import cases, predict
 from stacks.planning.fit.constants import all_constants
-from stacks.planning.fit.predict import _parts, resolve
+from stacks.planning.fit.parts import parts_of
+from stacks.planning.fit.resolved import resolve
 
 FACTORS = (0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
 FITTED = ("sampler.", "forward.hidden", "forward.encoder", "nonTorch.", "graphs.", "context.")
@@ -29,7 +30,7 @@ PULL_GIB = 0.02  # what it costs to leave the shipped value, so that constants w
 
 def forget() -> None:
     """Drops what was remembered under other constants."""
-    for remembered in (predict, _parts, resolve):
+    for remembered in (predict, parts_of, resolve):
         remembered.cache_clear()
 
 

@@ -13,7 +13,8 @@ rows it was fitted on; everything else is vLLM's own arithmetic, and the docstri
 """
 
 from stacks.planning.fit.architecture import Architecture, Attention, Experts, Layer, State, Vision
-from stacks.planning.fit.predict import kv_needed_gib, largest_len, outside_gib, predict
+from stacks.planning.fit.parts import outside_gib
+from stacks.planning.fit.predict import kv_needed_gib, largest_len, predict
 from stacks.planning.fit.run import GIB, Condition, EngineRun, Prediction, Speculation, Verdict
 
 __all__ = [
