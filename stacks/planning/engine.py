@@ -104,7 +104,7 @@ def _finish(
     before: int = 0,
 ) -> ModelPlan:
     wish, model, image, notes = begun.wish, begun.model, begun.image, begun.notes
-    resources = pod_resources(wish, model, activation_gib, inputs, notes)
+    resources = pod_resources(wish, model, activation_gib, inputs, notes, multimodal=begun.architecture.vision is not None)
     packages = model.packages.names if model.packages and image.device == "cpu" and not wish.revision else ()
     revision = wish.revision or (None if packages else model.revision)
     _decide_revision(wish, model, notes, from_packages=bool(packages))
