@@ -87,6 +87,13 @@ def test_a_given_pool_is_exactly_the_pool() -> None:
     assert predict(run).kv_gib == 2.0
 
 
+def test_a_given_pool_that_leaves_no_room_for_a_step_is_refused() -> None:
+    run = make(LLAMA8B, total_gib=23.5, max_num_seqs=256)
+    room = 23.5 - 0.45 - predict(run).weights_gib - predict(run).non_torch_gib
+    assert predict(replace(run, kv_cache_memory_gib=room - 0.1)).failed is Condition.AFTER_KV
+    assert predict(replace(run, kv_cache_memory_gib=room - 3.0)).verdict is Verdict.FITS
+
+
 @given(model=MODELS, version=VERSIONS, length=st.integers(16, 60_000), requests=st.integers(1, 40))
 @settings(deadline=None)
 def test_the_pool_asked_for_holds_what_it_was_asked_for(model: dict[str, Any], version: str, length: int, requests: int) -> None:

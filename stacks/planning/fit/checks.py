@@ -55,7 +55,8 @@ def checks(
             margin = (floor(max(0.0, kv) * GIB / paged.block_bytes) - ceil(resolved.max_model_len / paged.groups[0].block)) * (
                 paged.block_bytes / GIB
             )
-        found.append(Check(Condition.KV_TOO_SMALL, margin, band, _too_small(resolved, paged, kv=kv)))
+        sentence = _too_small(resolved, paged, kv=kv) if margin < band else ""  # it searches a length: only where it may be shown
+        found.append(Check(Condition.KV_TOO_SMALL, margin, band, sentence))
         if states_checked(run, rules):
             short = (paged.blocks(max(0.0, kv) * GIB) - resolved.seqs) * paged.block_bytes / GIB
             sentence = f"max_num_seqs ({resolved.seqs}) exceeds available Mamba cache blocks ({paged.blocks(max(0.0, kv) * GIB)})."
@@ -72,6 +73,8 @@ def _after_kv(run: EngineRun, resolved: Resolved, parts: Parts, *, free: float, 
         run.architecture, resolved.rules, seqs=resolved.seqs, eager=run.enforce_eager, tensor_parallel=run.tensor_parallel
     )
     warm = activations.warmup_gib(run.architecture, seqs=resolved.seqs)
+    if run.kv_cache_memory_gib is not None:  # no profile has kept room for the peak of a step
+        warm = max(warm, parts.activation)
     return free - parts.weights - parts.non_torch - max(0.0, kv) - real - warm
 
 
