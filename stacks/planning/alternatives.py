@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from stacks.catalog import Catalog
 from stacks.errors import Alternative, Edit
 from stacks.planning.alternative_edits import Offer, bold_edits, single_edits
-from stacks.settings import Settings
+from stacks.settings import Pins, Settings
 
 _MOST = 7
+_MOST_TRIED = 2500  # models planned while ways out are looked for: about two seconds
+_FEW_REQUESTS = 8
+_WISHES = ("replicas", "pin", "kvCacheDtype", "trustRemoteCode", "revision", "priority")
+_MODEL = re.compile(r"models\[([0-9]+)\]")
 _LONGEST_CHAIN = 5
 _MOST_PAIRS_TRIED = 400
 _MANY = 3  # models; fewer are reached by single edits
@@ -24,8 +29,17 @@ def alternatives(settings: Settings, catalog: Catalog, refusals: Count) -> list[
     `refusals` plans settings and counts what is refused.
     """
 
+    tried = 0
+
+    def counted(changed: Settings) -> int:
+        nonlocal tried
+        tried += max(1, len(changed.models))
+        if tried > _MOST_TRIED:  # a count and no clock, so that the same file gets the same answer on every machine
+            return _MOST_TRIED
+        return refusals(changed)
+
     def works(changed: Settings) -> bool:
-        return refusals(changed) == 0
+        return counted(changed) == 0
 
     fewer = _fewer_models(settings, works) if len(settings.models) >= _MANY else None  # before the search has used up its tries
     offers = list(single_edits(settings, catalog, works))
@@ -43,8 +57,8 @@ def alternatives(settings: Settings, catalog: Catalog, refusals: Count) -> list[
                     break
             if len(found) >= _MOST:
                 break
-    if not found and (chain := _chain(settings, catalog, refusals)):
-        return [chain]
+    if not found and (last := _chain(settings, catalog, counted) or _one_model(settings, catalog, refusals)):
+        return [last]
     return list(found.values())[:_MOST]
 
 
@@ -69,8 +83,7 @@ def _fewer_models(settings: Settings, works: Callable[[Settings], bool]) -> Alte
 
 def _chain(settings: Settings, catalog: Catalog, refusals: Count) -> Alternative | None:
     """Edit after edit, each time the one that leaves the fewest refusals, until nothing is refused; None where that leads nowhere."""
-    texts: list[str] = []
-    edits: dict[str, Edit] = {}
+    sum_up: Alternative | None = None
     left = refusals(settings)
     for _ in range(_LONGEST_CHAIN):
         offers = list(bold_edits(settings, catalog))
@@ -86,10 +99,9 @@ def _chain(settings: Settings, catalog: Catalog, refusals: Count) -> Alternative
         if step is None:
             return None
         offer, settings = step
-        texts, left = [*texts, offer.text], count
-        edits |= {e.path: e for e in offer.edits}
+        sum_up, left = offer if sum_up is None else _joined(sum_up, offer), count
         if left == 0:
-            return Alternative(", and ".join(texts), tuple(edits.values()))
+            return sum_up
     return None
 
 
@@ -106,4 +118,38 @@ def _best(offers: Sequence[Offer], refusals: Count, left: int) -> tuple[int, Off
 
 
 def _joined(first: Alternative, second: Alternative) -> Alternative:
-    return Alternative(f"{first.text}, and {second.text}", (*first.edits, *second.edits))
+    """Both, in the numbers of the file before either: what `first` takes out of the list moves the numbers that `second` was made with."""
+    gone = sorted(int(found.group(1)) for edit in first.edits if edit.value is None and (found := _MODEL.fullmatch(edit.path)))
+
+    def moved(found: re.Match[str]) -> str:
+        number = int(found.group(1))
+        for taken in gone:
+            number += number >= taken
+        return f"models[{number}]"
+
+    edits = tuple(Edit(_MODEL.sub(moved, e.path), e.value) for e in second.edits)
+    return Alternative(f"{first.text}, and {_MODEL.sub(moved, second.text)}", (*first.edits, *edits))
+
+
+def _one_model(settings: Settings, catalog: Catalog, refusals: Count) -> Alternative | None:
+    """The last resort: the first model alone and without wishes, in the largest form of its kind that works at the longest context."""
+    model = settings.models[0]
+    device, task = "cuda" if settings.machine.kind == "nvidia" else "cpu", catalog.model(model.model).task
+    kin = [(n, m) for n, m in catalog.models.items() if m.task == task and device in m.devices]
+    kin.sort(key=lambda pair: (-pair[1].weights_gib.value, pair[0]))
+    plain = {"replicas": 1, "pin": Pins(), "kv_cache_dtype": "auto", "trust_remote_code": False, "revision": None, "priority": 1}
+    requests = min(model.concurrent_requests, _FEW_REQUESTS)
+    for context in dict.fromkeys(min(model.context_tokens, tokens) for tokens in (model.context_tokens, 4096, 2048)):
+        for name, _ in kin:
+            changed = model.model_copy(update={**plain, "model": name, "context_tokens": context, "concurrent_requests": requests})
+            if refusals(settings.model_copy(update={"models": (changed,)})) == 0:
+                edits = [
+                    Edit("models[0].model", name),
+                    Edit("models[0].contextTokens", context),
+                    Edit("models[0].concurrentRequests", requests),
+                ]
+                edits += [Edit(f"models[0].{key}", None) for key in _WISHES]
+                edits += [Edit(f"models[{n}]", None) for n in range(len(settings.models) - 1, 0, -1)]
+                rest = ", without the other models" if len(settings.models) > 1 else ""
+                return Alternative(f"models[0]: {name} with {context} tokens, one replica, nothing pinned{rest}", tuple(edits))
+    return None

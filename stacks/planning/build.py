@@ -19,7 +19,6 @@ from stacks.settings import CpuMachine, EmbeddedCluster, NvidiaMachine, Settings
 
 _CACHE_CAPACITY_GIB = 1024  # only a label: a local volume enforces no size, and a claim whose size follows the models could never shrink
 _MOST_REPLICAS = 64
-_MOST_TRIED = 2500  # models planned while ways out are looked for: about two seconds
 
 
 def build_plan(
@@ -39,13 +38,7 @@ def build_plan(
     inputs = Inputs(stack, settings, catalog or load(), secrets)
     _check_names(inputs)
 
-    tried = 0
-
     def refused(changed: Settings) -> int:
-        nonlocal tried
-        tried += max(1, len(changed.models))
-        if tried > _MOST_TRIED:  # a count and no clock, so that the same file gets the same answer on every machine
-            return _MOST_TRIED
         return len(_decide(replace(inputs, settings=changed), sharing_layer=sharing_layer)[1])
 
     plan, refusals = _decide(inputs, sharing_layer=sharing_layer)

@@ -323,17 +323,32 @@ def test_a_longer_context_never_needs_less(model: str, a: int, b: int, requests:
     assert kv_needed_gib(run, max_model_len=short, requests=requests) <= kv_needed_gib(run, max_model_len=long, requests=requests)
 
 
+WISHES = st.builds(
+    wish, model=MODELS, contextTokens=LENGTHS, concurrentRequests=REQUESTS, replicas=st.integers(1, 3),
+    kvCacheDtype=st.sampled_from(["auto", "auto", "fp8"]),
+)  # fmt: skip
+
+
 @QUICK
-@given(gpu=GPUS, model=MODELS, length=LENGTHS, requests=REQUESTS, replicas=st.integers(1, 4), shared=st.booleans())
-def test_a_proposal_always_fits(gpu: str, model: str, length: int, requests: int, replicas: int, shared: bool) -> None:
-    own = config(wish(model=model, contextTokens=length, concurrentRequests=requests, replicas=replicas), gpu=gpu, sharedCard=shared)
+@given(gpu=GPUS, wished=st.lists(WISHES, min_size=1, max_size=4), shared=st.booleans())
+def test_a_proposal_always_fits(gpu: str, wished: list[dict[str, Any]], shared: bool) -> None:
+    own = config(*({**w, "name": f"m{n}"} for n, w in enumerate(wished)), gpu=gpu, sharedCard=shared)
     try:
         planned(own)
     except PlanError as error:
+        assert error.proposals, error
         for proposal in error.proposals:
             planned(apply_edits(own, proposal.edits))
     else:
         assume(False)
+
+
+def test_edits_after_a_model_was_taken_out_count_in_the_files_own_numbers() -> None:
+    own = config(wish(name="a", model="llama-3.1-8b-instruct"), wish(name="b", model="llama-3.1-8b-instruct"), gpu="rtx-4060")
+    error = refused(own)
+    (pair,) = [p for p in error.proposals if p.text.startswith("without a")]
+    assert pair.edits[0].path == "models[0]" and pair.edits[1].path.startswith("models[1].")
+    every_proposal_plans_green(own, error)
 
 
 def told(engine: ModelPlan, plan: Plan, catalog: Catalog) -> EngineRun:
