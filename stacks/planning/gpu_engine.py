@@ -10,12 +10,14 @@ from stacks.catalog import Gpu, Image, Model
 from stacks.planning import legality
 from stacks.planning.cards import Need
 from stacks.planning.draft import Inputs, Notes, gib
-from stacks.planning.fit import Architecture, EngineRun, Prediction, kv_needed_gib, predict
+from stacks.planning.fit import Architecture, EngineRun, Prediction, Verdict, kv_needed_gib, predict
 from stacks.planning.fit.graphs import context_gib
 from stacks.planning.quantization import kernels, predicted
 from stacks.settings import NvidiaMachine, VllmModel
 
 _LEAST_UTILIZATION = 0.01
+_SHORTEST = 16  # tokens
+_STEP_GIB, _MOST_STEPS = 1 / 64, 64
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,26 @@ class GpuDraft:
 
     @cached_property
     def fixed(self) -> float:
-        """GiB that the engine holds beside its KV cache, its CUDA context and the error band included."""
-        return (self.least.in_use_gib or 0.0) - (self.least.kv_gib or 0.0) + self.band
+        """GiB that the engine holds beside its KV cache, its CUDA context and the error band included.
+
+        As much as the predictor wants free beside a given cache before it says FITS: that is asked with a cache that fills the card, and
+        with the shortest context, so that only the card can be too small.
+        """
+        fixed = (self.least.in_use_gib or 0.0) - (self.least.kv_gib or 0.0) + self.band
+        if self.pinned is not None:
+            return fixed
+        short = replace(self, run=replace(self.run, max_model_len=_SHORTEST))
+        room = (self.run.free_gib or 0.0) + self.context - fixed
+        if room <= 0 or short.with_kv(room).verdict is Verdict.FITS:
+            return fixed
+        low, high = 1, _MOST_STEPS
+        while low < high:
+            middle = (low + high) // 2
+            if short.with_kv(room - middle * _STEP_GIB).verdict is Verdict.FITS:
+                high = middle
+            else:
+                low = middle + 1
+        return fixed + low * _STEP_GIB
 
     def need(self, replica: int) -> Need:
         """What one replica asks of a card."""

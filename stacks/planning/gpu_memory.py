@@ -16,18 +16,19 @@ def memory_plan(draft: GpuDraft, prediction: Prediction, *, neighbours: float, k
     held = max(0.0, (prediction.in_use_gib or 0.0) - prediction.outside_gib)
     inside = prediction.weights_gib + prediction.activation_gib + prediction.non_torch_gib
     graphs = prediction.graphs_estimate_gib if draft.pinned is not None else max(0.0, held - inside - kv)
+    band = draft.band if draft.pinned is not None else max(draft.band, draft.fixed - inside - graphs - prediction.outside_gib)
     return MemoryPlan(
         device="gpu",
         total_gib=round(draft.total, 3),
         desktop_gib=round(draft.desktop, 3),
         neighbours_gib=round(neighbours, 3),
         context_gib=round(prediction.outside_gib, 3),
-        budget_gib=round(inside + graphs + kv + draft.band, 3),
+        budget_gib=round(inside + graphs + kv + band, 3),
         weights_gib=round(prediction.weights_gib, 3),
         activation_gib=round(prediction.activation_gib, 3),
         non_torch_gib=round(prediction.non_torch_gib, 3),
         cuda_graphs_gib=round(graphs, 3),
-        error_band_gib=round(draft.band, 3),
+        error_band_gib=round(band, 3),
         kv_cache_gib=round(kv, 3),
         kv_needed_gib=round(prediction.kv_needed_gib, 3),
         kv_bytes=kv_bytes,

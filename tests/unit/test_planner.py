@@ -329,8 +329,8 @@ WISHES = st.builds(
 )  # fmt: skip
 
 
-@QUICK
-@given(gpu=GPUS, wished=st.lists(WISHES, min_size=1, max_size=4), shared=st.booleans())
+@settings(parent=QUICK, max_examples=20)
+@given(gpu=GPUS, wished=st.lists(WISHES, min_size=1, max_size=3), shared=st.booleans())
 def test_a_proposal_always_fits(gpu: str, wished: list[dict[str, Any]], shared: bool) -> None:
     own = config(*({**w, "name": f"m{n}"} for n, w in enumerate(wished)), gpu=gpu, sharedCard=shared)
     try:
