@@ -52,7 +52,9 @@ def run(gpu: str, *, platform: str, display: bool, context: int, requests: int, 
     for candidate in shown:
         table.add_row(*_row(candidate))
     out.print(table)
-    out.print("\n[dim]at most: tokens/s of one request of that length, from memory bandwidth; every row was planned with the error band against it[/]")
+    out.print(
+        "\n[dim]at most: tokens/s of one request of that length, from memory bandwidth; every row was planned with the error band against it[/]"
+    )
 
 
 def _card(gpu: str, platform: str, context: int, requests: int, catalog: Catalog) -> str:

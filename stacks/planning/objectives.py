@@ -75,7 +75,9 @@ def _most_requests(draft: GpuDraft, size: float, notes: Notes) -> GpuDraft:
     held = _full_requests(best, size)
     asked = best.run.max_num_seqs or 1
     how = "all held at full length" if held >= asked else f"{held} of them held at full length, shorter ones more"
-    text = f"{asked} requests at once, {how}, in steps of {best.run.max_num_batched_tokens} tokens; concurrentRequests {stated} is the least"
+    text = (
+        f"{asked} requests at once, {how}, in steps of {best.run.max_num_batched_tokens} tokens; concurrentRequests {stated} is the least"
+    )
     notes.decide("objective", "throughput", "stated", "stack file", text)
     return best
 
