@@ -1,10 +1,13 @@
 """The Pulumi program: configuration -> Settings -> Plan -> LabPlatform -> exports."""
 
+from pathlib import Path
+
 import pulumi
 
 from components import stack_config
 from components.lab_platform import LabPlatform
 from host.generation import wanted_generation
+from stacks.catalog import load
 from stacks.errors import LabError
 from stacks.planning.build import build_plan
 from stacks.settings import SECRET_KEYS, Settings
@@ -12,7 +15,8 @@ from stacks.settings import SECRET_KEYS, Settings
 try:
     config = stack_config.read(SECRET_KEYS)
     settings = Settings.from_config(config.values, file=f"Pulumi.{pulumi.get_stack()}.yaml", secret_keys=config.secret_keys)
-    plan = build_plan(settings, stack=pulumi.get_stack(), secrets=frozenset(config.secrets))
+    catalog = load(Path(__file__).resolve().parent)
+    plan = build_plan(settings, stack=pulumi.get_stack(), secrets=frozenset(config.secrets), catalog=catalog)
     generation = wanted_generation(plan.stack)
 except LabError as error:
     raise pulumi.RunError(str(error)) from None

@@ -20,10 +20,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+models = typer.Typer(help="List the models that the planner knows.", rich_markup_mode=None)
+model = typer.Typer(help="Models of your own.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models, name="models")
+app.add_typer(model, name="model")
+
 Stack = Annotated[str, typer.Argument(help="The stack: Pulumi.STACK.yaml. See them all with: lab validate", metavar="STACK")]
 MaybeStack = Annotated[str | None, typer.Argument(help="The stack; the one used last without it.", metavar="STACK")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Sources = Annotated[bool, typer.Option("--sources", help="Say where each figure comes from.")]
 
 
 @app.command()
@@ -101,6 +107,99 @@ def validate(
     from cli.validate import run
 
     run(ROOT, stacks or [], as_json=json)
+
+
+@app.command()
+def gpus(json: Json = False, sources: Sources = False) -> None:
+    """List the cards that the planner knows."""
+    from cli.gpus import run
+
+    run(ROOT, as_json=json, sources=sources)
+
+
+@models.callback(invoke_without_command=True)
+def models_list(context: typer.Context, json: Json = False, sources: Sources = False) -> None:
+    """List the models that the planner knows, yours among them."""
+    if context.invoked_subcommand is None:
+        from cli.models import run
+
+        run(ROOT, as_json=json, sources=sources)
+
+
+@model.command("add")
+def model_add(
+    source: Annotated[
+        str, typer.Argument(help="A folder with the model's files, or OWNER/NAME on the Hugging Face Hub.", metavar="SOURCE")
+    ],
+    name: Annotated[str | None, typer.Option(help="What stack files call it; default: the repository's name.", metavar="ID")] = None,
+    revision: Annotated[str | None, typer.Option(help="A commit, branch or tag; default: main, pinned.", metavar="REVISION")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an entry of the same id.")] = False,
+    json: Json = False,
+) -> None:
+    """Describe a model in catalog/ID.yaml, from its config.json and the sizes of its weights; downloads no weights."""
+    from cli.model_add import run
+
+    run(ROOT, source, name=name, revision=revision, force=force, as_json=json)
+
+
+@app.command()
+def plan(
+    stack: Annotated[str | None, typer.Argument(help="The stack; every stack without one.", metavar="[STACK]")] = None,
+    json: Json = False,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Draw the plan as a picture for a pull request.", metavar="FILE")] = None,
+) -> None:
+    """Show how a stack's memory and other budgets are shared out, every setting, and why."""
+    from cli.plan import run
+
+    run(ROOT, stack, as_json=json, svg=svg)
+
+
+@app.command(name="what-if")
+def what_if(
+    stack: Annotated[str | None, typer.Argument(help="The stack; the only one with a GPU without one.", metavar="[STACK]")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Another card, such as rtx4090.")] = None,
+    model: Annotated[str | None, typer.Option(help="Another model, as the catalogue names it or how it begins.")] = None,
+    context: Annotated[int | None, typer.Option(help="Another contextTokens.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Another concurrentRequests.")] = None,
+    replicas: Annotated[int | None, typer.Option(help="Another number of engines.")] = None,
+    kv_cache_dtype: Annotated[str | None, typer.Option(help="auto, fp8 or fp8_e5m2.")] = None,
+    objective: Annotated[str | None, typer.Option(help="throughput, latency, context or replicas.")] = None,
+    shared_card: Annotated[bool, typer.Option("--shared-card", help="Let engines share a card.")] = False,
+    place: Annotated[int, typer.Option(min=0, help="Which model of the stack file the options are for, from 0.")] = 0,
+    json: Json = False,
+) -> None:
+    """Show what other hardware or other wishes would change; touches nothing."""
+    from cli.what_if import Question, run
+
+    asked = Question(gpu, model, context, concurrency, replicas, kv_cache_dtype, objective, shared_card, place)
+    run(ROOT, stack, asked, as_json=json)
+
+
+@app.command()
+def fit(
+    gpu: Annotated[str, typer.Option(help="The card, such as rtx4090.")],
+    platform: Annotated[str, typer.Option(help="linux or wsl2.")] = "linux",
+    display: Annotated[bool, typer.Option("--display", help="A desktop draws on the card.")] = False,
+    context: Annotated[int, typer.Option(help="The least context that is wanted, in tokens.")] = 4096,
+    concurrency: Annotated[int, typer.Option(help="Requests at once.")] = 8,
+    everything: Annotated[bool, typer.Option("--all", help="Show what does not fit too, and why.")] = False,
+    json: Json = False,
+) -> None:
+    """Show what a card can run, ranked: the largest model first, each with the longest context that fits."""
+    from cli.fit import run
+
+    run(gpu, platform=platform, display=display, context=context, requests=concurrency, everything=everything, as_json=json)
+
+
+@app.command()
+def predict(
+    cases: Annotated[Path, typer.Argument(help="One case a line, as in memory-cases.jsonl.", metavar="CASES.jsonl")],
+    output: Annotated[Path | None, typer.Option(help="Write the answers here instead of printing them.", metavar="FILE")] = None,
+) -> None:
+    """Predict vLLM starts: whether each fits, its KV cache and how sure that is, as JSON lines."""
+    from cli.predict import run
+
+    run(cases, output=output)
 
 
 @app.command()

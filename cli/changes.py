@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stacks.errors import LabError
 
-_PROGRAM_FOLDERS = ("stacks/", "components/", "host/", "probes/", "engine/")
+_PROGRAM_FOLDERS = ("stacks/", "components/", "host/", "probes/", "engine/", "catalog/")
 _PROGRAM_FILES = frozenset({"__main__.py", "Pulumi.yaml", "requirements.txt"})
 _STACK_FILE = re.compile(r"Pulumi\.([A-Za-z0-9_.-]+)\.yaml")
 _GIT_SECONDS = 120

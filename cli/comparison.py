@@ -42,7 +42,7 @@ def comparison(root: Path, change: Change, shown: StackPreview) -> list[str]:
                 "",
                 "What `up` would do where the stack runs already could not be worked out: the program does not run on the old file.",
             ]
-    old_facts, new_facts = _facts(before, after), _facts(after, before)
+    old_facts, new_facts = facts(before, after), facts(after, before)
     rows = [
         f"| {cell(name)} | {cell(old_facts.get(name, '—'))} | {cell(new_facts.get(name, '—'))} |"
         for name in dict.fromkeys((*new_facts, *old_facts))
@@ -94,7 +94,7 @@ def _worked(preview: Preview) -> Sequence[Step]:
     return preview.steps
 
 
-def _facts(plan: Plan, other: Plan) -> Mapping[str, str]:
+def facts(plan: Plan, other: Plan) -> Mapping[str, str]:
     """What a reviewer would compare, by name. A model that only one of the two plans has is one fact."""
     machine, both = plan.machine, {m.name for m in plan.models} & {m.name for m in other.models}
     facts = {

@@ -42,4 +42,5 @@ def error_document(error: LabError) -> dict[str, Any]:
         document["problems"] = [{"file": p.file, "path": p.path, "message": p.message, "remedy": p.remedy} for p in error.problems]
     if isinstance(error, PlanError):
         document |= {"refusals": list(error.refusals), "alternatives": list(error.alternatives)}
+        document["proposals"] = [{"text": p.text, "edits": [{"path": e.path, "value": e.value} for e in p.edits]} for p in error.proposals]
     return document

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stacks.catalog import load
 from stacks.errors import LabError
 from stacks.planning.build import build_plan
 from stacks.planning.plan import Plan
@@ -26,12 +27,12 @@ class StackPreview:
     preview: Preview
 
 
-def load_plan(root: Path, stack: str) -> tuple[StackConfig, Plan]:
-    """The configuration and the plan of `stack`. Raises SettingsError, CatalogError or PlanError."""
+def load_plan(root: Path, stack: str, *, sharing_layer: bool = False) -> tuple[StackConfig, Plan]:
+    """The configuration and the plan of `stack`; see `build_plan` for `sharing_layer`. Raises SettingsError, CatalogError or PlanError."""
     config = read_stack(root, stack)
     settings = Settings.from_config(config.own, file=config.file, secret_keys=config.own_secret_keys)
     secrets = frozenset(key for key in SECRET_KEYS if key in config.own)
-    return config, build_plan(settings, stack=stack, secrets=secrets)
+    return config, build_plan(settings, stack=stack, secrets=secrets, catalog=load(root), sharing_layer=sharing_layer)
 
 
 def preview_stack(root: Path, stack: str) -> StackPreview:

@@ -72,17 +72,38 @@ class CatalogError(LabError):
     exit_code = 2
 
 
+@dataclass(frozen=True)
+class Edit:
+    """One line of a stack file to change: its path, such as `models[0].contextTokens`, and the new value; None takes the line out."""
+
+    path: str
+    value: str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Settings near the wished ones that were planned and found to work: in words, and as edits that a program can make."""
+
+    text: str
+    edits: tuple[Edit, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class PlanError(LabError):
     """The wished settings cannot work on this machine; carries the arithmetic and the nearest settings that do.
 
-    `refusals` holds one sentence each. `alternatives` are edits of the stack file that were planned and found to work.
+    `refusals` holds one sentence each. `proposals` are edits of the stack file that were planned and found to work, and `alternatives`
+    the same in words.
     """
 
     exit_code = 2
 
-    def __init__(self, refusals: Sequence[str], *, stack: str, alternatives: Sequence[str] = ()) -> None:
+    def __init__(self, refusals: Sequence[str], *, stack: str, alternatives: Sequence[Alternative] = ()) -> None:
         self.refusals = tuple(refusals)
-        self.alternatives = tuple(alternatives)
+        self.proposals = tuple(alternatives)
+        self.alternatives = tuple(a.text for a in self.proposals)
         options = "\n".join(f"       {n}. {a}" for n, a in enumerate(self.alternatives, 1))
         super().__init__(
             f"The plan of Pulumi.{stack}.yaml does not fit this machine:\n\n" + "\n\n".join(f"  {r}" for r in self.refusals),

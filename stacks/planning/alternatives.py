@@ -2,74 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Sequence
 
-from stacks.settings import NvidiaMachine, Settings, VllmModel
+from stacks.catalog import Catalog
+from stacks.errors import Alternative, Edit
+from stacks.planning.alternative_edits import Offer, bold_edits, single_edits
+from stacks.settings import Pins, Settings
 
-_MOST = 4
-_STEP_TOKENS = 128
+_MOST = 7
+_MOST_TRIED = 2500  # models planned while ways out are looked for: about two seconds
+_FEW_REQUESTS = 8
+_WISHES = ("replicas", "pin", "kvCacheDtype", "trustRemoteCode", "revision", "priority")
+_MODEL = re.compile(r"models\[([0-9]+)\]")
+_LONGEST_CHAIN = 5
+_MOST_PAIRS_TRIED = 400
+_MANY = 3  # models; fewer are reached by single edits
+_MOST_PAIRS = 24  # second edits that are tried for a first one that does not suffice
 
-Works = Callable[[Settings], bool]
+Count = Callable[[Settings], int]
 
 
-def alternatives(settings: Settings, works: Works) -> list[str]:
-    """Up to four edits, each of which makes the plan work on its own; pairs of edits where no single one does."""
-    edits = list(_edits(settings, works))
-    found = {changed.model_dump_json(): text for text, changed in edits if works(changed)}
+def alternatives(settings: Settings, catalog: Catalog, refusals: Count) -> list[Alternative]:
+    """Up to seven edits, each of which makes the plan work on its own; pairs of edits where no single one does, else one chain of them.
+
+    `refusals` plans settings and counts what is refused.
+    """
+
+    tried = 0
+
+    def counted(changed: Settings) -> int:
+        nonlocal tried
+        tried += max(1, len(changed.models))
+        if tried > _MOST_TRIED:  # a count and no clock, so that the same file gets the same answer on every machine
+            return _MOST_TRIED
+        return refusals(changed)
+
+    def works(changed: Settings) -> bool:
+        return counted(changed) == 0
+
+    fewer = _fewer_models(settings, works) if len(settings.models) >= _MANY else None  # before the search has used up its tries
+    offers = list(single_edits(settings, catalog, works))
+    found = {changed.model_dump_json(): offer for offer, changed in offers if works(changed)}
+    if not found and fewer:
+        return [fewer]
     if not found:
-        for text, changed in edits:
-            for more, both in _edits(changed, works):
-                if more != text and works(both):
-                    found.setdefault(both.model_dump_json(), f"{text}, and {more}")
+        for first, changed in offers:
+            for n, (second, both) in enumerate(single_edits(changed, catalog, works)):
+                if n >= _MOST_PAIRS:
                     break
+                paths = {e.path for e in first.edits}
+                if not paths & {e.path for e in second.edits} and works(both):
+                    found.setdefault(both.model_dump_json(), _joined(first, second))
+                    break
+            if len(found) >= _MOST:
+                break
+    if not found and (last := _chain(settings, catalog, counted) or _one_model(settings, catalog, refusals)):
+        return [last]
     return list(found.values())[:_MOST]
 
 
-def _edits(settings: Settings, works: Works) -> Iterator[tuple[str, Settings]]:
-    for index, model in enumerate(settings.models):
-        yield from _model_edits(settings, index, model, works)
-    machine = settings.machine
-    if isinstance(machine, NvidiaMachine) and machine.platform == "wsl2":
-        for memory in range((machine.wsl_memory_gib or machine.memory_gib // 2) + 1, machine.memory_gib - 2):
-            changed = settings.model_copy(update={"machine": machine.model_copy(update={"wsl_memory_gib": memory})})
-            if works(changed):
-                yield f"machine.wslMemoryGiB: {memory} (and memory={memory}GB in .wslconfig)", changed
-                break
-    if len(settings.models) > 1:
-        for index, model in reversed(list(enumerate(settings.models))):  # what was added last is what a reviewer would drop
-            rest = tuple(m for n, m in enumerate(settings.models) if n != index)
-            yield f"without {model.name}", settings.model_copy(update={"models": rest})
-
-
-def _model_edits(settings: Settings, index: int, model: VllmModel, works: Works) -> Iterator[tuple[str, Settings]]:
-    where = f"models[{index}]"
-
-    def changed(**update: object) -> Settings:
-        models = (*settings.models[:index], model.model_copy(update=update), *settings.models[index + 1 :])
-        return settings.model_copy(update={"models": models})
-
-    for field, alias in (("gpu_memory_utilization", "gpuMemoryUtilization"), ("memory_limit_gib", "memoryLimitGiB")):
-        if getattr(model.pin, field) is not None:
-            yield f"{where}: no pin.{alias}, let it be derived", changed(pin=model.pin.model_copy(update={field: None}))
-    if model.replicas > 1:
-        yield f"{where}.replicas: 1", changed(replicas=1)
-    if (longest := _longest_context(model, lambda n: works(changed(context_tokens=n)))) is not None:
-        yield f"{where}.contextTokens: {longest}", changed(context_tokens=longest)
-    fewer = model.concurrent_requests // 2
-    while fewer >= 1:
-        if works(changed(concurrent_requests=fewer)):
-            yield f"{where}.concurrentRequests: {fewer}", changed(concurrent_requests=fewer)
-            break
-        fewer //= 2
-
-
-def _longest_context(model: VllmModel, works: Callable[[int], bool]) -> int | None:
-    """The largest multiple of 128 tokens below the wish that works; need grows with length, so bisection finds it."""
-    low, high = 0, (model.context_tokens - 1) // _STEP_TOKENS
-    while low < high:
-        middle = (low + high + 1) // 2
-        if works(middle * _STEP_TOKENS):
-            low = middle
+def _fewer_models(settings: Settings, works: Callable[[Settings], bool]) -> Alternative | None:
+    """The first models of the file, one engine each, as many of them as work; for files with many models, where single edits lead nowhere."""
+    alone = tuple(m.model_copy(update={"replicas": 1}) for m in settings.models)
+    kept = 0
+    low, high = 1, len(alone) - 1
+    while low <= high:
+        middle = (low + high) // 2
+        if works(settings.model_copy(update={"models": alone[:middle]})):
+            kept, low = middle, middle + 1
         else:
             high = middle - 1
-    return low * _STEP_TOKENS if low else None
+    if not kept:
+        return None
+    names = ", ".join(m.name for m in alone[:kept])
+    edits = [Edit(f"models[{n}].replicas", 1) for n, m in enumerate(settings.models[:kept]) if m.replicas > 1]
+    edits += [Edit(f"models[{n}]", None) for n in range(len(alone) - 1, kept - 1, -1)]
+    return Alternative(f"only {names}, with one replica each", tuple(edits))
+
+
+def _chain(settings: Settings, catalog: Catalog, refusals: Count) -> Alternative | None:
+    """Edit after edit, each time the one that leaves the fewest refusals, until nothing is refused; None where that leads nowhere."""
+    sum_up: Alternative | None = None
+    left = refusals(settings)
+    for _ in range(_LONGEST_CHAIN):
+        offers = list(bold_edits(settings, catalog))
+        count, step = _best(offers, refusals, left)
+        if step is None:  # two edits may help where neither does alone
+            pairs = [
+                (_joined(first, second), both)
+                for first, changed in offers
+                for second, both in bold_edits(changed, catalog)
+                if not {e.path for e in first.edits} & {e.path for e in second.edits}
+            ]
+            count, step = _best(pairs[:_MOST_PAIRS_TRIED], refusals, left)
+        if step is None:
+            return None
+        offer, settings = step
+        sum_up, left = offer if sum_up is None else _joined(sum_up, offer), count
+        if left == 0:
+            return sum_up
+    return None
+
+
+def _best(offers: Sequence[Offer], refusals: Count, left: int) -> tuple[int, Offer | None]:
+    """The first offer with the fewest refusals, if these are fewer than `left`."""
+    best: tuple[int, Offer | None] = (left, None)
+    for offer in offers:
+        count = refusals(offer[1])
+        if count < best[0]:
+            best = count, offer
+        if count == 0:
+            break
+    return best
+
+
+def _joined(first: Alternative, second: Alternative) -> Alternative:
+    """Both, in the numbers of the file before either: what `first` takes out of the list moves the numbers that `second` was made with."""
+    gone = sorted(int(found.group(1)) for edit in first.edits if edit.value is None and (found := _MODEL.fullmatch(edit.path)))
+
+    def moved(found: re.Match[str]) -> str:
+        number = int(found.group(1))
+        for taken in gone:
+            number += number >= taken
+        return f"models[{number}]"
+
+    edits = tuple(Edit(_MODEL.sub(moved, e.path), e.value) for e in second.edits)
+    return Alternative(f"{first.text}, and {_MODEL.sub(moved, second.text)}", (*first.edits, *edits))
+
+
+def _one_model(settings: Settings, catalog: Catalog, refusals: Count) -> Alternative | None:
+    """The last resort: the first model alone and without wishes, in the largest form of its kind that works at the longest context."""
+    model = settings.models[0]
+    device, task = "cuda" if settings.machine.kind == "nvidia" else "cpu", catalog.model(model.model).task
+    kin = [(n, m) for n, m in catalog.models.items() if m.task == task and device in m.devices]
+    kin.sort(key=lambda pair: (-pair[1].weights_gib.value, pair[0]))
+    plain = {"replicas": 1, "pin": Pins(), "kv_cache_dtype": "auto", "trust_remote_code": False, "revision": None, "priority": 1}
+    requests = min(model.concurrent_requests, _FEW_REQUESTS)
+    for context in dict.fromkeys(min(model.context_tokens, tokens) for tokens in (model.context_tokens, 4096, 2048)):
+        for name, _ in kin:
+            changed = model.model_copy(update={**plain, "model": name, "context_tokens": context, "concurrent_requests": requests})
+            if refusals(settings.model_copy(update={"models": (changed,)})) == 0:
+                edits = [
+                    Edit("models[0].model", name),
+                    Edit("models[0].contextTokens", context),
+                    Edit("models[0].concurrentRequests", requests),
+                ]
+                edits += [Edit(f"models[0].{key}", None) for key in _WISHES]
+                edits += [Edit(f"models[{n}]", None) for n in range(len(settings.models) - 1, 0, -1)]
+                rest = ", without the other models" if len(settings.models) > 1 else ""
+                return Alternative(f"models[0]: {name} with {context} tokens, one replica, nothing pinned{rest}", tuple(edits))
+    return None

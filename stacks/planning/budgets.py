@@ -1,94 +1,90 @@
-"""The budgets that all models of a machine share: GPUs, RAM, processors, disk."""
+"""The budgets that all models of a machine share: RAM, processors, disk, ports. GPUs and their memory are in gpu_cards.py."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stacks import names
 from stacks.planning.clusters import node_memory_gib
 from stacks.planning.draft import Inputs, Notes, gib
-from stacks.planning.plan import ModelPlan
-from stacks.settings import NvidiaMachine
+from stacks.planning.plan import BudgetPlan, ModelPlan
 
 _PULL_AND_CACHE = 1.2  # the model cache keeps a partial download beside the file
 
 
-def check_budgets(models: Sequence[ModelPlan], inputs: Inputs, linux_memory: float, notes: Notes) -> None:
-    """Refuses what does not fit when everything runs at once."""
-    _check_gpus(models, inputs, notes)
-    _check_memory(models, inputs, linux_memory, notes)
-    _check_cpus(models, inputs, notes)
-    _check_disk(models, inputs, notes)
+def check_budgets(
+    models: Sequence[ModelPlan], inputs: Inputs, linux_memory: float, notes: Notes, *, one_at_a_time: bool
+) -> list[BudgetPlan]:
+    """Refuses what does not fit when everything runs at once, and returns what was proved.
+
+    `one_at_a_time`: the engines of a shared card start one after another, so that only one of them is loading.
+    """
+    return [
+        _memory(models, inputs, linux_memory, notes, one_at_a_time=one_at_a_time),
+        _cpus(models, inputs, notes),
+        _disk(models, inputs, notes),
+        BudgetPlan(name="ports", need=len(models), have=len(names.ENDPOINT_PORTS), unit="ports", what="one each, published on the machine"),
+    ]
 
 
-def _engines(models: Sequence[ModelPlan]) -> str:
+def engines(models: Sequence[ModelPlan]) -> str:
+    """`1 x a + 2 x b`."""
     return " + ".join(f"{m.replicas} x {m.name}" for m in models)
 
 
-def _check_gpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> None:
-    machine = inputs.settings.machine
-    wanted = sum(m.replicas * m.resources.gpus for m in models)
-    if not isinstance(machine, NvidiaMachine):
-        return
-    if wanted > machine.gpus:
-        shared = sum(
-            m.replicas * (m.memory.weights_gib + m.memory.activation_gib + m.memory.non_torch_gib + m.memory.kv_needed_gib) for m in models
-        )
-        total, desktop, context = models[0].memory.total_gib, models[0].memory.desktop_gib, models[0].memory.context_gib
-        free = machine.gpus * (total - desktop) - wanted * context
-        verdict = "would not fit either" if shared > free else "would fit, but sharing a card is not offered yet"
-        notes.refuse(
-            f"{_engines(models)} want {wanted} GPUs, one each, and the machine has {machine.gpus}. Sharing: they need {gib(shared)} (weights, activations, "
-            f"one full request each) of {gib(free)} beside desktop and {wanted} CUDA contexts, so that {verdict}; engines on one card share its compute."
-        )
-    notes.decide("gpus", f"{wanted} of {machine.gpus}", "derived", "one GPU an engine", f"exclusive: {_engines(models)}")
-
-
-def _check_memory(models: Sequence[ModelPlan], inputs: Inputs, linux_memory: float, notes: Notes) -> None:
-    limits = sum(m.replicas * m.resources.memory_limit_mib for m in models) / 1024
+def _memory(models: Sequence[ModelPlan], inputs: Inputs, linux_memory: float, notes: Notes, *, one_at_a_time: bool) -> BudgetPlan:
     pods = node_memory_gib(inputs, linux_memory)
-    if limits > pods:
+    if one_at_a_time and models:
+        serving = sum(m.replicas * m.resources.memory_request_mib for m in models)
+        peak = max(m.resources.memory_limit_mib - m.resources.memory_request_mib for m in models)
+        need, how = (serving + peak) / 1024, "all serving and the largest one loading: engines of a shared card start one at a time"
+    else:
+        need, how = sum(m.replicas * m.resources.memory_limit_mib for m in models) / 1024, "all loading at once"
+    if need > pods:
         notes.refuse(
-            f"RAM: {_engines(models)} may take {gib(limits)} while loading, and the node has {gib(pods)} for pods (Linux has {gib(linux_memory)}); "
+            f"RAM: {engines(models)} may take {gib(need)} while loading, and the node has {gib(pods)} for pods (Linux has {gib(linux_memory)}); "
             "Kubernetes would kill one: OOMKilled."
         )
-    notes.decide(
-        "hostMemory", f"{gib(limits)} of {gib(pods)}", "derived", "sum of memory limits", f"{_engines(models)}, all loading at once"
-    )
+    notes.decide("hostMemory", f"{gib(need)} of {gib(pods)}", "derived", "sum of memory limits", f"{engines(models)}, {how}")
+    return BudgetPlan(name="host memory", need=round(need, 3), have=round(pods, 3), unit="GiB", what=how)
 
 
-def _check_cpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> None:
+def _cpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> BudgetPlan:
     wanted = sum(m.replicas * int(m.resources.cpu_request) for m in models)
     have = inputs.settings.machine.cpus
     if wanted >= have:  # the cluster's own pods and daemons need the last one
         notes.refuse(
-            f"CPU: {_engines(models)} request {wanted} processors and the cluster the last one, and the machine has {have}; a pod would stay Pending."
+            f"CPU: {engines(models)} request {wanted} processors and the cluster the last one, and the machine has {have}; a pod would stay Pending."
         )
+    return BudgetPlan(name="processors", need=wanted, have=have - 1, unit="processors", what="requests; the last one is the cluster's")
 
 
-def _check_disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> None:
-    free = inputs.settings.machine.disk_free_gib
-    if inputs.settings.cluster.driver == "embedded":
-        image = inputs.catalog.number("embedded.diskGiB")
+def _disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> BudgetPlan:
+    machine, catalog, driver = inputs.settings.machine, inputs.catalog, inputs.settings.cluster.driver
+    free = machine.disk_free_gib
+    if driver == "embedded":
+        image = catalog.number("embedded.diskGiB")
         what = "builds, caches and the image"
     else:
-        cuda = inputs.catalog.images["vllm-cuda"]
+        cuda = catalog.images["vllm-cuda"]
         image = cuda.unpacked_gib.value + cuda.compressed_gib.value
         what = f"the image, unpacked and while it is pulled ({gib(cuda.unpacked_gib.value)} + {gib(cuda.compressed_gib.value)})"
     weights = sum({m.weights.directory: m.weights.download_gib for m in models}.values()) * _PULL_AND_CACHE
     need = image + weights
+    kept, why = catalog.number("disk.reserveGiB"), "kept free"
+    share = catalog.fact(f"eviction.{driver}")
+    if machine.disk_total_gib is not None and machine.disk_total_gib * share.value > kept:
+        kept, why = machine.disk_total_gib * share.value, f"below {share.value:.0%} of {machine.disk_total_gib} GiB the kubelet evicts pods"
     if free is None:
-        notes.decide(
-            "disk",
-            gib(need),
-            "derived",
-            "catalogue: images",
-            f"{what} and weights; the stack file states no machine.diskFreeGiB, so it is not checked",
-        )
-        return
-    usable = free - inputs.catalog.number("disk.reserveGiB")
+        unchecked = f"{what} and weights; the stack file states no machine.diskFreeGiB, so it is not checked"
+        notes.decide("disk", gib(need), "derived", "catalogue: images", unchecked)
+        return BudgetPlan(name="disk", need=round(need, 3), have=None, unit="GiB", what=f"{what}, and weights")
+    usable = free - kept
     if need > usable:
         notes.refuse(
-            f"disk: {what} and {gib(weights)} of weights need {gib(need)}, and of {free} GiB free {gib(usable)} may be used; a full disk "
-            "ends pulls with `no space left on device` and breaks Docker, etcd and the node."
+            f"disk: {what} and {gib(weights)} of weights need {gib(need)}, and of {free} GiB free {gib(max(0.0, usable))} may be used "
+            f"({gib(kept)} {why}); a full disk ends pulls with `no space left on device`, or the node gets the taint "
+            "node.kubernetes.io/disk-pressure and its pods are Evicted or stay Pending."
         )
-    notes.decide("disk", f"{gib(need)} of {gib(usable)}", "derived", inputs.catalog.fact("disk.reserveGiB").source, f"{what}, and weights")
+    notes.decide("disk", f"{gib(need)} of {gib(usable)}", "derived", share.source, f"{what}, and weights; {gib(kept)} {why}")
+    return BudgetPlan(name="disk", need=round(need, 3), have=round(usable, 3), unit="GiB", what=f"{what}, and weights")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 from stacks import names
 from stacks.catalog import Catalog, load
 from stacks.errors import CatalogError, PlanError
@@ -9,27 +12,63 @@ from stacks.planning.alternatives import alternatives
 from stacks.planning.budgets import check_budgets
 from stacks.planning.clusters import cluster_address, plan_cluster
 from stacks.planning.draft import Inputs, Notes, linux_memory_gib
-from stacks.planning.engine import plan_model
+from stacks.planning.engine import plan_engines
 from stacks.planning.host_changes import host_changes
-from stacks.planning.plan import MachinePlan, ModelCachePlan, NvidiaPlan, Plan
+from stacks.planning.plan import MachinePlan, ModelCachePlan, ModelPlan, NvidiaPlan, Plan
 from stacks.settings import CpuMachine, EmbeddedCluster, NvidiaMachine, Settings
 
 _CACHE_CAPACITY_GIB = 1024  # only a label: a local volume enforces no size, and a claim whose size follows the models could never shrink
+_MOST_REPLICAS = 64
 
 
-def build_plan(settings: Settings, *, stack: str, secrets: frozenset[str] = frozenset(), catalog: Catalog | None = None) -> Plan:
+def build_plan(
+    settings: Settings,
+    *,
+    stack: str,
+    secrets: frozenset[str] = frozenset(),
+    catalog: Catalog | None = None,
+    sharing_layer: bool = False,
+) -> Plan:
     """The plan of `stack`. `secrets` names the secret keys that the stack holds (never their values).
 
-    Raises PlanError with every refusal and with settings that work instead, CatalogError for names that the catalogue does not know.
+    `sharing_layer`: plan several engines on one card too, where the stack file wants it. What deploys leaves it False until that layer
+    is there; what only shows plans sets it. Raises PlanError with every refusal and with settings that work instead, CatalogError for
+    names that the catalogue does not know.
     """
     inputs = Inputs(stack, settings, catalog or load(), secrets)
     _check_names(inputs)
-    plan, refusals = _decide(inputs)
+
+    def refused(changed: Settings) -> int:
+        return len(_decide(replace(inputs, settings=changed), sharing_layer=sharing_layer)[1])
+
+    plan, refusals = _decide(inputs, sharing_layer=sharing_layer)
     if refusals or plan is None:
-        raise PlanError(
-            refusals, stack=stack, alternatives=alternatives(settings, lambda s: not _decide(Inputs(stack, s, inputs.catalog, secrets))[1])
-        )
+        raise PlanError(refusals, stack=stack, alternatives=alternatives(settings, inputs.catalog, refused))
+    if settings.objective == "replicas" and (more := _most_replicas(settings, lambda changed: not refused(changed))) != settings:
+        plan = _decide(replace(inputs, settings=more), sharing_layer=sharing_layer)[0] or plan
     return plan
+
+
+def try_plan(settings: Settings, *, stack: str, catalog: Catalog, sharing_layer: bool = True) -> tuple[Plan | None, list[str]]:
+    """The plan, or None and every refusal, without a search for alternatives: for those who ask about many settings."""
+    inputs = Inputs(stack, settings, catalog, frozenset())
+    _check_names(inputs)
+    return _decide(inputs, sharing_layer=sharing_layer)
+
+
+def _most_replicas(settings: Settings, works: Callable[[Settings], bool]) -> Settings:
+    """One replica more of each model in turn, the highest priority first, as long as the whole plan works."""
+    growing = sorted(range(len(settings.models)), key=lambda n: -settings.models[n].priority)
+    while growing:
+        for index in tuple(growing):
+            model = settings.models[index]
+            more = model.model_copy(update={"replicas": model.replicas + 1})
+            changed = settings.model_copy(update={"models": (*settings.models[:index], more, *settings.models[index + 1 :])})
+            if more.replicas <= _MOST_REPLICAS and works(changed):
+                settings = changed
+            else:
+                growing.remove(index)
+    return settings
 
 
 def _check_names(inputs: Inputs) -> None:
@@ -51,17 +90,15 @@ def _check_names(inputs: Inputs) -> None:
         )
 
 
-def _decide(inputs: Inputs) -> tuple[Plan | None, list[str]]:
+def _decide(inputs: Inputs, *, sharing_layer: bool) -> tuple[Plan | None, list[str]]:
     settings, notes = inputs.settings, Notes()
     linux_memory = linux_memory_gib(settings.machine, inputs.catalog, notes)
     cluster = plan_cluster(inputs, linux_memory, notes)
-    models = []
-    for wish in settings.models:
-        own = Notes()
-        if planned := plan_model(wish, inputs, cluster_address(inputs), own):
-            models.append(planned)
-        notes.refusals += own.refusals
-    check_budgets(models, inputs, linux_memory, notes)
+    engines = plan_engines(inputs, cluster_address(inputs), notes, sharing_layer=sharing_layer)
+    models = engines.models
+    budgets = (*engines.budgets, *check_budgets(models, inputs, linux_memory, notes, one_at_a_time=engines.shared))
+    if settings.objective == "replicas":
+        notes.decide("objective", "replicas", "stated", "stack file", _replica_words(models, shared=engines.shared))
     auth = "apiKey" if "apiKey" in inputs.secrets else "none"
     reach = f"published on {cluster.address}, and open to every user and pod of this machine"
     if auth == "none":
@@ -80,13 +117,23 @@ def _decide(inputs: Inputs) -> tuple[Plan | None, list[str]]:
         cluster=cluster,
         nvidia=_nvidia(inputs),
         model_cache=_model_cache(inputs),
-        models=tuple(models),
+        models=models,
+        cards=engines.cards,
+        shared_cards=engines.shared,
+        budgets=budgets,
         auth="apiKey" if auth == "apiKey" else "none",
         consent=settings.host_changes,
         hugging_face_token="huggingFaceToken" in inputs.secrets,
         host_changes=host_changes(inputs, cluster, models),
         decisions=tuple(notes.decisions),
     ), []
+
+
+def _replica_words(models: Sequence[ModelPlan], *, shared: bool) -> str:
+    counts = ", ".join(f"{m.replicas} x {m.name}" for m in models)
+    return f"{counts}: as many as all budgets hold" + (
+        "; engines of one card share its compute: isolation and shorter queues, not more speed" if shared else ""
+    )
 
 
 def _machine(inputs: Inputs, linux_memory: float) -> MachinePlan:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import floor
 from typing import Literal
 
 from stacks.catalog import Catalog
-from stacks.planning.memory import KvShape
+from stacks.catalog.legality import KvDtype
 from stacks.planning.plan import Decision
 from stacks.settings import CpuMachine, NvidiaMachine, Settings
 
@@ -42,18 +41,17 @@ class Inputs:
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What an engine is told besides the owner's wishes. `utilization` is None on a CPU, where vLLM has no such budget."""
+    """What an engine is told. `utilization` and `kv_bytes` are None on a CPU; `kv_bytes` also where the owner pinned the utilization."""
 
     dtype: str
+    max_model_len: int
+    max_num_seqs: int
     max_num_batched_tokens: int
     utilization: float | None
     enforce_eager: bool
-
-
-def kv_pool(shape: KvShape, kv_gib: float, tokens: int) -> tuple[int, float]:
-    """KV tokens as vLLM >= 0.20 prints them, and how many requests of `tokens` tokens they are, in hundredths."""
-    concurrency = shape.concurrency(max(kv_gib, 0.0), tokens)
-    return int(concurrency * tokens), floor(concurrency * 100) / 100
+    kv_bytes: int | None = None
+    kv_dtype: KvDtype = "auto"
+    trust_remote_code: bool = False
 
 
 def gib(value: float) -> str:

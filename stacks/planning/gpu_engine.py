@@ -1,137 +1,216 @@
-"""One model on a GPU: dtype, the share of the card, and the proof that one full request fits into what is left for the KV cache."""
+"""One model on an NVIDIA card, before anybody knows how much of the card it gets: what is legal, and what it needs at least."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
 from stacks.catalog import Gpu, Image, Model
-from stacks.planning.draft import EngineChoice, Inputs, Notes, gib, kv_pool
-from stacks.planning.memory import activation_gib, derived_utilization, kv_shape, loaded_weights_gib
-from stacks.planning.plan import MemoryPlan
+from stacks.planning import legality
+from stacks.planning.cards import Need
+from stacks.planning.draft import Inputs, Notes, gib
+from stacks.planning.fit import Architecture, EngineRun, Prediction, Verdict, kv_needed_gib, predict
+from stacks.planning.fit.graphs import context_gib
+from stacks.planning.quantization import kernels, predicted
 from stacks.settings import NvidiaMachine, VllmModel
 
-_BFLOAT16_FROM = (8, 0)
+_LEAST_UTILIZATION = 0.01
+_SHORTEST = 16  # tokens
+_STEP_GIB, _MOST_STEPS = 1 / 64, 64
 
 
-def on_gpu(
-    wish: VllmModel, model: Model, machine: NvidiaMachine, image: Image, inputs: Inputs, notes: Notes
-) -> tuple[EngineChoice, MemoryPlan]:
-    """What the engine is told and the arithmetic behind it; refusals and decisions go to `notes`."""
+@dataclass(frozen=True)
+class Rung:
+    """A way to take less memory: CUDA graphs or none, and how many tokens one step may have."""
+
+    eager: bool
+    batched: int
+
+
+@dataclass(frozen=True)
+class GpuDraft:
+    """One engine's start, but for the size of its KV cache. `run.free_gib` is what vLLM finds on a card without other engines: the desktop's
+    share is taken off, and so is `context`, the engine's own CUDA context, which it makes before it looks.
+    """
+
+    wish: VllmModel
+    model: Model
+    gpu: Gpu
+    total: float
+    desktop: float
+    context: float
+    run: EngineRun
+
+    @property
+    def pinned(self) -> float | None:
+        """--gpu-memory-utilization that the owner insists on, or that an engine without --kv-cache-memory-bytes needs."""
+        return self.wish.pin.gpu_memory_utilization
+
+    @cached_property
+    def kv_least(self) -> float:
+        """GiB of KV cache for one request of max_model_len tokens."""
+        return kv_needed_gib(self.run, max_model_len=self.run.max_model_len or 1)
+
+    @cached_property
+    def least(self) -> Prediction:
+        """The engine with the least KV cache that it starts with, or with its pinned share."""
+        return self.with_kv(self.kv_least) if self.pinned is None else predict(replace(self.run, gpu_memory_utilization=self.pinned))
+
+    def with_kv(self, kv: float, *, utilization: float = _LEAST_UTILIZATION, free: float | None = None) -> Prediction:
+        """The engine with exactly `kv` GiB of KV cache, where it finds `free` GiB (default: a card without other engines)."""
+        run = replace(self.run, kv_cache_memory_gib=kv, gpu_memory_utilization=utilization)
+        return predict(run if free is None else replace(run, free_gib=free))
+
+    @cached_property
+    def band(self) -> float:
+        """Half width of the predictor's error band, GiB. A given KV cache has none of its own; what lies beside it has."""
+        return predict(replace(self.run, kv_cache_memory_gib=None)).band_gib
+
+    @cached_property
+    def fixed(self) -> float:
+        """GiB that the engine holds beside its KV cache, its CUDA context and the error band included.
+
+        As much as the predictor wants free beside a given cache before it says FITS: that is asked with a cache that fills the card, and
+        with the shortest context, so that only the card can be too small.
+        """
+        fixed = (self.least.in_use_gib or 0.0) - (self.least.kv_gib or 0.0) + self.band
+        if self.pinned is not None:
+            return fixed
+        short = replace(self, run=replace(self.run, max_model_len=_SHORTEST))
+        room = (self.run.free_gib or 0.0) + self.context - fixed
+        if room <= 0 or short.with_kv(room).verdict is Verdict.FITS:
+            return fixed
+        low, high = 1, _MOST_STEPS
+        while low < high:
+            middle = (low + high) // 2
+            if short.with_kv(room - middle * _STEP_GIB).verdict is Verdict.FITS:
+                high = middle
+            else:
+                low = middle + 1
+        return fixed + low * _STEP_GIB
+
+    def need(self, replica: int) -> Need:
+        """What one replica asks of a card."""
+        exact = self.least.kv_gib if self.pinned is not None else None
+        useful = self.kv_least
+        if self.run.max_num_seqs:
+            useful = kv_needed_gib(self.run, max_model_len=self.run.max_model_len or 1, requests=self.run.max_num_seqs)
+        return Need(self.wish.name, replica, self.fixed, self.kv_least, max(useful, self.kv_least), self.wish.priority, exact)
+
+    def at(self, rung: Rung) -> GpuDraft:
+        """The same engine on another rung; what the owner pinned stays."""
+        eager = rung.eager if self.wish.pin.enforce_eager is None else self.wish.pin.enforce_eager
+        batched = max(rung.batched, self.run.max_num_seqs or 1)
+        return replace(self, run=replace(self.run, enforce_eager=eager, max_num_batched_tokens=batched))
+
+    def telling(self, *, context: int | None = None, requests: int | None = None, batched: int | None = None) -> GpuDraft:
+        """The same engine told something else."""
+        length, seqs = context or self.run.max_model_len, requests or self.run.max_num_seqs or 1
+        tokens = max(batched or self.run.max_num_batched_tokens or 1, seqs)
+        return replace(self, run=replace(self.run, max_model_len=length, max_num_seqs=seqs, max_num_batched_tokens=tokens))
+
+
+def draft_gpu(
+    wish: VllmModel, model: Model, architecture: Architecture, machine: NvidiaMachine, image: Image, inputs: Inputs, notes: Notes
+) -> GpuDraft:
+    """The engine as wished, on the machine's card; refuses what is not legal there, and decides dtype, KV dtype and driver."""
     number, gpu = inputs.catalog.number, inputs.catalog.gpu(machine.gpu)
-    dtype = _dtype(wish, model, gpu, notes)
+    version, method = image.engine_version or "", kernels(model)
+    dtype, source, reason = legality.dtype_for(
+        checkpoint=model.checkpoint_dtype, method=method, float16_works=model.float16, card=gpu.capability
+    )
+    notes.decide("dtype", dtype, "derived", source, reason)
+    _check(wish, model, gpu, dtype, version, notes)
     _check_image(wish, gpu, machine, image, notes)
-    batched = max(int(number("gpuEngine.maxNumBatchedTokens")), wish.concurrent_requests)
-    notes.decide(
-        "maxNumBatchedTokens", batched, "default", inputs.catalog.fact("gpuEngine.maxNumBatchedTokens").source, "at least maxNumSeqs"
-    )
-    shape = kv_shape(
-        model,
-        block=int(number("gpuEngine.blockSize")),
-        max_num_batched_tokens=batched,
-        batches_in_flight=int(number("gpuEngine.batchesInFlight")),
-    )
-    total, total_source = _total_gib(wish, gpu, machine, notes)
+    backend = legality.attention_backend(gpu.capability, version)
+    if backend:
+        notes.decide(
+            "attention", backend.backend, "derived", backend.source, f"what vLLM {version} picks at {gpu.compute_capability.value}"
+        )
+    stated = wish.kv_cache_dtype != "auto"
+    why = "halves the KV cache; costs a little accuracy" if stated else "the model's own; fp8 is never chosen without being asked for"
+    notes.decide("kvCacheDtype", wish.kv_cache_dtype, "stated" if stated else "default", "stack file" if stated else "vLLM", why)
+    total = _total_gib(wish, gpu, machine, notes)
     shown = machine.display or machine.platform == "wsl2"
     desktop = number(f"platforms.{machine.platform}.{'desktopGiB' if shown else 'headlessGiB'}")
-    context = number(f"cudaContextGiB.{gpu.capability[0]}")
-    largest = number("gpuEngine.largestUtilization")
-    utilization = _utilization(wish, total=total, desktop=desktop, context=context, largest=largest, source=total_source, notes=notes)
-    parts = {
-        "weights": loaded_weights_gib(model),
-        "activations": activation_gib(model, max_num_batched_tokens=batched, max_num_seqs=wish.concurrent_requests, catalog=inputs.catalog),
-        "non-torch": number("gpuEngine.nonTorchGiB"),
-        "CUDA graphs": number("gpuEngine.cudaGraphsGiB"),
-        "error band": number("gpuEngine.errorBandGiB"),
-    }
-    budget = utilization * total
-    left, needed = budget - sum(parts.values()), shape.needed_gib(wish.context_tokens)
-    arithmetic = f"{gib(budget)} budget" + "".join(f" - {gib(size)} {name}" for name, size in parts.items())
-    _prove(wish, gpu, left=left, needed=needed, arithmetic=arithmetic, notes=notes)
-    tokens, concurrency = kv_pool(shape, left, wish.context_tokens)
-    source = "stacks/planning/memory.py"
-    notes.decide("kvCache", gib(max(left, 0.0)), "derived", source, f"{arithmetic}; holds {tokens:,} tokens")
-    notes.decide("concurrency", f"{concurrency:.2f}x", "derived", source, f"requests of {wish.context_tokens} tokens held at once")
-    memory = MemoryPlan(
-        device="gpu",
-        total_gib=round(total, 3),
-        desktop_gib=round(desktop, 3),
-        context_gib=round(context, 3),
-        budget_gib=round(budget, 3),
-        weights_gib=round(parts["weights"], 3),
-        activation_gib=round(parts["activations"], 3),
-        non_torch_gib=round(parts["non-torch"], 3),
-        cuda_graphs_gib=round(parts["CUDA graphs"], 3),
-        error_band_gib=round(parts["error band"], 3),
-        kv_cache_gib=round(max(left, 0.0), 3),
-        kv_needed_gib=round(needed, 3),
-        kv_tokens=tokens,
-        concurrency=concurrency,
+    if gpu.unified_memory:
+        desktop += _system_gib(inputs, notes)
+    context = context_gib(gpu.capability)
+    run = EngineRun(
+        architecture=architecture,
+        version=version,
+        total_gib=total,
+        free_gib=total - desktop - context,
+        capability=gpu.capability,
+        gpu_name=gpu.name,
+        wsl2=machine.platform == "wsl2",
+        max_model_len=wish.context_tokens,
+        max_num_seqs=wish.concurrent_requests,
+        max_num_batched_tokens=max(int(number("gpuEngine.maxNumBatchedTokens")), wish.concurrent_requests),
+        enforce_eager=bool(wish.pin.enforce_eager),
+        dtype=_dtype(dtype),
+        kv_cache_dtype=wish.kv_cache_dtype,
+        quantization=predicted(model),
+        checkpoint_gib=model.weights_gib.value,
+        multimodal=architecture.vision is not None,
     )
-    return EngineChoice(dtype, batched, utilization, enforce_eager=False), memory
+    return GpuDraft(wish, model, gpu, total, desktop, context, run)
 
 
-def _total_gib(wish: VllmModel, gpu: Gpu, machine: NvidiaMachine, notes: Notes) -> tuple[float, str]:
+def _system_gib(inputs: Inputs, notes: Notes) -> float:
+    """GiB that the system, the cluster and the engines' own processes take of a memory that the processors share with the GPU."""
+    number = inputs.catalog.number
+    engine = number("podMemory.baseGiB") + number("podMemory.perRankGiB") + number("podMemory.sharedMemoryGiB")
+    engines = sum(m.replicas for m in inputs.settings.models)
+    driver = inputs.settings.cluster.driver
+    size = number(f"{driver}.systemGiB") + (number("minikube.hostGiB") if driver == "minikube" else 0.0) + engines * engine
+    notes.decide(
+        "unifiedMemory", gib(size), "derived", "catalogue: podMemory", "processors and GPU share it: the system, the cluster and the pods"
+    )
+    return size
+
+
+def _dtype(name: str) -> Literal["bfloat16", "float16", "float32"]:
+    return "bfloat16" if name == "bfloat16" else "float32" if name == "float32" else "float16"
+
+
+def _check(wish: VllmModel, model: Model, gpu: Gpu, dtype: str, version: str, notes: Notes) -> None:
+    """Everything of legality.py that concerns one engine."""
+    method = kernels(model)
+    for illegal in (
+        legality.check_attention(gpu.capability, version),
+        legality.check_quantization(method, gpu.capability, version),
+        legality.check_dtype(dtype, gpu.capability, gpu.name),
+        legality.check_kv_dtype(wish.kv_cache_dtype, gpu.capability, version, method=method),
+        legality.check_remote_code(model.repository, needed="auto_map" in model.config, trusted=wish.trust_remote_code),
+    ):
+        if illegal:
+            notes.refuse(f"{wish.name}: {illegal}")
+    if wish.trust_remote_code:
+        if not (wish.revision or model.revision):
+            notes.refuse(f"{wish.name}: trustRemoteCode runs whatever {model.repository} holds that day; pin it with `revision:`")
+        notes.decide("trustRemoteCode", "true", "degraded", "stack file", "code of the model's repository runs in the engine")
+
+
+def _total_gib(wish: VllmModel, gpu: Gpu, machine: NvidiaMachine, notes: Notes) -> float:
     fact = gpu.memory.get(machine.platform)
     if fact is None:
+        only = next(iter(gpu.memory))
         notes.refuse(
-            f"{wish.name}: the catalogue has no memory figure for {gpu.name} under {machine.platform}; as far as known it runs on linux only"
+            f"{wish.name}: the catalogue has no memory figure for {gpu.name} under {machine.platform}; as far as known it runs on {only} only"
         )
-        fact = gpu.memory["linux"]
-    return fact.value, fact.source
-
-
-def _utilization(wish: VllmModel, *, total: float, desktop: float, context: float, largest: float, source: str, notes: Notes) -> float:
-    pinned = wish.pin.gpu_memory_utilization
-    if pinned is None:
-        derived = derived_utilization(total_gib=total, desktop_gib=desktop, context_gib=context, largest=largest)
-        reason = f"({gib(total)} - {gib(desktop)} desktop and driver - {gib(context)} CUDA context) / {gib(total)}, rounded down, at most {largest:.2f}"
-        notes.decide("gpuMemoryUtilization", f"{derived:.2f}", "derived", source, reason)
-        return derived
-    notes.decide("gpuMemoryUtilization", f"{pinned:.2f}", "stated", "stack file", "pin.gpuMemoryUtilization")
-    free = total - desktop - context
-    if pinned * total > free:
-        notes.refuse(
-            f"{wish.name}: pin.gpuMemoryUtilization {pinned:.2f} x {gib(total)} = {gib(pinned * total)}, and {gib(free)} are free beside the "
-            f"desktop ({gib(desktop)}) and the CUDA context ({gib(context)}); vLLM would refuse: Free memory on device is less than desired."
-        )
-    return pinned
-
-
-def _prove(wish: VllmModel, gpu: Gpu, *, left: float, needed: float, arithmetic: str, notes: Notes) -> None:
-    """vLLM's own two start conditions: something is left for the KV cache, and one full request fits into it."""
-    if left <= 0:
-        notes.refuse(
-            f"{wish.name}: no memory is left for the KV cache on {gpu.name}: {arithmetic} = {gib(left)}; vLLM would refuse: "
-            "No available memory for the cache blocks."
-        )
-    elif needed > left:
-        notes.refuse(
-            f"{wish.name}: one request of {wish.context_tokens} tokens needs {gib(needed)} of KV cache, and {gib(left)} are available on "
-            f"{gpu.name}: {arithmetic}; vLLM would refuse: To serve at least one request with the model's max seq len "
-            f"({wish.context_tokens}), {gib(needed)} KV cache is needed, which is larger than the available KV cache memory."
-        )
-
-
-def _dtype(wish: VllmModel, model: Model, gpu: Gpu, notes: Notes) -> str:
-    has = f"{gpu.name} has compute capability {gpu.compute_capability.value}"
-    if model.quantization == "awq":
-        notes.decide("dtype", "float16", "derived", "vLLM's awq kernels", "AWQ computes in float16 on every card")
-        return "float16"
-    if gpu.capability >= _BFLOAT16_FROM:
-        notes.decide("dtype", model.checkpoint_dtype, "derived", "catalogue", f"the checkpoint's own; {has}")
-        return model.checkpoint_dtype
-    if not model.float16:
-        notes.refuse(
-            f"{wish.name}: {wish.model} runs in bfloat16 only, and {has}; vLLM would refuse: "
-            "Bfloat16 is only supported on GPUs with compute capability of at least 8.0."
-        )
-    notes.decide("dtype", "float16", "derived", gpu.compute_capability.source, f"bfloat16 needs compute capability 8.0, {has}")
-    return "float16"
+        fact = gpu.memory[only]
+    notes.decide("cardMemory", gib(fact.value), "default", fact.source, f"{gpu.name} under {machine.platform}, as torch reports it")
+    return fact.value
 
 
 def _check_image(wish: VllmModel, gpu: Gpu, machine: NvidiaMachine, image: Image, notes: Notes) -> None:
     least = image.minimum_compute_capability
-    if least and gpu.capability < tuple(int(part) for part in least.value.split(".")):
+    if least and gpu.capability < legality.capability(least.value):
         notes.refuse(
-            f"{wish.name}: {image.reference} needs compute capability {least.value}, and {gpu.name} has {gpu.compute_capability.value}"
+            f"{wish.name}: {image.reference} needs compute capability {least.value}, and {gpu.name} has {gpu.compute_capability.value}; "
+            "it would end with: CUDA error: no kernel image is available for execution on the device"
         )
     driver = image.minimum_driver
     if driver is None:
@@ -142,7 +221,7 @@ def _check_image(wish: VllmModel, gpu: Gpu, machine: NvidiaMachine, image: Image
     elif int(machine.nvidia_driver.split(".")[0]) < driver.value:
         notes.refuse(
             f"{wish.name}: {image.reference} needs driver {driver.value} or newer, and machine.nvidiaDriver is {machine.nvidia_driver}; "
-            "upgrade the driver"
+            "it would end with: The NVIDIA driver on your system is too old. Upgrade the driver"
         )
     else:
         notes.decide("nvidiaDriver", machine.nvidia_driver, "stated", "stack file", f"the image needs {driver.value} or newer")

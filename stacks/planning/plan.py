@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 PLAN_FORMAT: Final = 1
-_NOT_IN_DIGEST = frozenset({"decisions", "hostChanges", "memory"})
+_NOT_IN_DIGEST = frozenset({"decisions", "hostChanges", "memory", "estimate", "budgets", "cards"})
 
 
 class Part(BaseModel):
@@ -131,7 +131,8 @@ class MemoryPlan(Part):
     total_gib: float = Field(alias="totalGiB")
     desktop_gib: float = Field(alias="desktopGiB")
     context_gib: float = Field(alias="contextGiB")
-    budget_gib: float = Field(alias="budgetGiB", description="gpu_memory_utilization x total")
+    neighbours_gib: float = Field(default=0.0, alias="neighboursGiB", description="engines that share the card")
+    budget_gib: float = Field(alias="budgetGiB", description="all that the engine may take beside its CUDA context")
     weights_gib: float = Field(alias="weightsGiB")
     activation_gib: float = Field(alias="activationGiB")
     non_torch_gib: float = Field(alias="nonTorchGiB")
@@ -139,8 +140,50 @@ class MemoryPlan(Part):
     error_band_gib: float = Field(alias="errorBandGiB")
     kv_cache_gib: float = Field(alias="kvCacheGiB", description="left for the KV cache, the error band already taken off")
     kv_needed_gib: float = Field(alias="kvNeededGiB", description="one request of max_model_len tokens")
+    kv_bytes: int | None = Field(default=None, description="--kv-cache-memory-bytes; None where vLLM works it out from the utilization")
+    kv_dtype: Literal["auto", "fp8", "fp8_e5m2"] = "auto"
     kv_tokens: int
     concurrency: float = Field(description="full-length requests that the KV cache holds at once")
+
+
+class EstimatePlan(Part):
+    """Upper bounds of speed from the card's memory bandwidth (stacks/planning/roofline.py): never reached, good for comparing."""
+
+    bandwidth_gb_s: float = Field(alias="bandwidthGBs", description="10^9 bytes a second")
+    single_tokens_per_second: float = Field(description="at most, one full-length request alone")
+    requests: int = Field(description="requests in flight for the next figure: as many as are admitted and held at full length")
+    total_tokens_per_second: float = Field(description="at most, all engines of this model with that many full-length requests")
+    step_milliseconds: float = Field(description="at least, between two tokens of a request when all of those run")
+
+
+class SharePlan(Part):
+    """One engine on one card."""
+
+    model: str
+    replica: int
+    start_order: int = Field(description="engines of a card start one after another, each when the one before answers")
+    fixed_gib: float = Field(alias="fixedGiB", description="weights, activations, non-torch, CUDA graphs, context and error band")
+    kv_cache_gib: float = Field(alias="kvCacheGiB")
+
+
+class CardPlan(Part):
+    """One card, and who has how much of it."""
+
+    index: int
+    total_gib: float = Field(alias="totalGiB")
+    desktop_gib: float = Field(alias="desktopGiB")
+    shares: tuple[SharePlan, ...]
+    unused_gib: float = Field(alias="unusedGiB")
+
+
+class BudgetPlan(Part):
+    """One budget that all models of the machine share: proved where `need` is at most `have`."""
+
+    name: str
+    need: float
+    have: float | None = Field(description="None where the stack file does not say how much there is")
+    unit: Literal["GiB", "processors", "GPUs", "ports"]
+    what: str
 
 
 class ResourcesPlan(Part):
@@ -158,6 +201,7 @@ class ResourcesPlan(Part):
 class LifecyclePlan(Part):
     """Start and stop budgets, ordered: startup probe < progress deadline < resource timeout."""
 
+    download_seconds: int = Field(description="weights into the cache, before the engine starts, at the catalogued line speed with margin")
     startup_period_seconds: int
     startup_failures: int
     progress_deadline_seconds: int
@@ -182,6 +226,7 @@ class ModelPlan(Part):
     endpoint: str
     weights: WeightsPlan
     memory: MemoryPlan
+    estimate: EstimatePlan | None = None
     resources: ResourcesPlan
     lifecycle: LifecyclePlan
     read_only_root_filesystem: bool
@@ -198,6 +243,9 @@ class Plan(Part):
     nvidia: NvidiaPlan | None
     model_cache: ModelCachePlan
     models: tuple[ModelPlan, ...]
+    cards: tuple[CardPlan, ...] = ()
+    shared_cards: bool = Field(default=False, description="whether engines share a card, which needs the sharing layer")
+    budgets: tuple[BudgetPlan, ...] = ()
     auth: Literal["apiKey", "none"]
     consent: Literal["ask", "allow"] = Field(description="whether `up` asks before it changes the machine")
     hugging_face_token: bool

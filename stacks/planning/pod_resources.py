@@ -6,7 +6,6 @@ from math import ceil
 
 from stacks.catalog import Model
 from stacks.planning.draft import Inputs, Notes, gib
-from stacks.planning.memory import activation_gib
 from stacks.planning.plan import ResourcesPlan
 from stacks.settings import NvidiaMachine, VllmModel
 
@@ -14,12 +13,12 @@ _MIB = 1024  # MiB of a GiB
 _SHM = "/dev/shm"  # noqa: S108  (the container's own)
 
 
-def pod_resources(wish: VllmModel, model: Model, batched: int, inputs: Inputs, notes: Notes) -> ResourcesPlan:
-    """Requests and limits, each with its decision; refuses a pinned limit that loading outgrows."""
+def pod_resources(wish: VllmModel, model: Model, activation_gib: float, inputs: Inputs, notes: Notes, *, multimodal: bool) -> ResourcesPlan:
+    """Requests and limits, each with its decision; refuses a pinned limit that loading outgrows. `activation_gib`: of a CPU engine, in RAM."""
     number, cpus = inputs.catalog.number, inputs.settings.machine.cpus
     cuda = isinstance(inputs.settings.machine, NvidiaMachine)
     shared = number("podMemory.sharedMemoryGiB")
-    parts = _gpu_parts(inputs) if cuda else _cpu_parts(wish, model, batched, inputs)
+    parts = _gpu_parts(inputs, multimodal=multimodal) if cuda else _cpu_parts(model, activation_gib, inputs)
     need = ceil((sum(parts.values()) * (1.0 if cuda else number("cpuEngine.headroom")) + shared) * 2) / 2  # in half GiB
     source = " + ".join(f"{size:.2f} {name}" for name, size in {**parts, _SHM: shared}.items()) + ", in half GiB"
     limit = need
@@ -55,16 +54,19 @@ def pod_resources(wish: VllmModel, model: Model, batched: int, inputs: Inputs, n
     )
 
 
-def _gpu_parts(inputs: Inputs) -> dict[str, float]:
+def _gpu_parts(inputs: Inputs, *, multimodal: bool) -> dict[str, float]:
     number = inputs.catalog.number
-    return {"engine processes": number("podMemory.baseGiB"), "GPU rank": number("podMemory.perRankGiB")}
+    parts = {"engine processes": number("podMemory.baseGiB"), "GPU rank": number("podMemory.perRankGiB")}
+    if multimodal:
+        parts["image caches"] = number("podMemory.multimodalCacheGiB")
+    return parts
 
 
-def _cpu_parts(wish: VllmModel, model: Model, batched: int, inputs: Inputs) -> dict[str, float]:
+def _cpu_parts(model: Model, activation_gib: float, inputs: Inputs) -> dict[str, float]:
     number = inputs.catalog.number
     return {
         "engine processes": number("cpuEngine.processesGiB"),
         "weights": model.weights_gib.value,
         "KV cache": number("cpuEngine.kvCacheGiB"),
-        "activations": activation_gib(model, max_num_batched_tokens=batched, max_num_seqs=wish.concurrent_requests, catalog=inputs.catalog),
+        "activations": activation_gib,
     }

@@ -7,6 +7,7 @@ import yaml
 
 from stacks.catalog import Fact, load
 from stacks.errors import CatalogError
+from stacks.planning.networks import network
 from tests.support.stacks import ROOT
 
 
@@ -14,7 +15,7 @@ def _numbers_without_source(value: Any, path: str, covered: bool) -> list[str]:
     """Numbers that stand neither in a {value, source} pair nor in a map that names its own source."""
     if isinstance(value, dict):
         covered = covered or "source" in value
-        return [p for k, v in value.items() for p in _numbers_without_source(v, f"{path}.{k}", covered)]
+        return [p for k, v in value.items() for p in _numbers_without_source(v, f"{path}.{k}", covered or f"{k}Source" in value)]
     if isinstance(value, list):
         return [p for n, v in enumerate(value) for p in _numbers_without_source(v, f"{path}[{n}]", covered)]
     return [path] if isinstance(value, int | float) and not isinstance(value, bool) and not covered else []
@@ -26,12 +27,12 @@ def test_every_number_has_a_source(name: str) -> None:
     assert _numbers_without_source(document, name, covered=False) == []
 
 
-def test_an_unknown_card_is_refused_with_the_nearest_and_all_names() -> None:
+def test_an_unknown_card_is_refused_with_the_nearest_names_and_where_all_of_them_are() -> None:
     with pytest.raises(CatalogError) as caught:
         load().gpu("rtx-2060")
     assert "no GPU called rtx-2060" in str(caught.value)
-    assert "did you mean rtx-2060-super?" in caught.value.remedy
-    assert "l40s" in caught.value.remedy
+    assert "did you mean rtx-2060-12gb, rtx-2060-6gb or rtx-2060-super?" in caught.value.remedy
+    assert "./lab gpus" in caught.value.remedy
 
 
 def test_every_constant_that_the_planner_reads_is_a_fact() -> None:
@@ -53,8 +54,8 @@ def test_a_model_without_a_revision_says_why() -> None:
         assert model.revision or model.revision_note, name
 
 
-def test_layers_of_every_model_are_counted_and_sliding_ones_have_a_window() -> None:
+def test_every_model_has_a_network_with_a_cache_and_a_trained_length() -> None:
     for name, model in load().models.items():
-        types = model.geometry.layer_types
-        assert types.full + types.sliding > 0, name
-        assert (model.geometry.sliding_window is not None) == (types.sliding > 0), name
+        shape = network(model)
+        assert shape.caches or shape.encoder, name
+        assert shape.max_positions > 0, name

@@ -18,6 +18,7 @@ from cli.schema import document
 from stacks.errors import LabError
 from stacks.planning.plan import Plan
 from tests.support.stacks import ROOT, STACKS
+from tests.support.stacks import plan as stack_plan
 
 LAB = ROOT / "lab"
 
@@ -57,7 +58,7 @@ def test_a_preview_as_json_carries_the_plan_and_the_steps() -> None:
 def test_a_preview_as_markdown_shows_the_verdict_first() -> None:
     text = _lab("preview", "rtx2060", "--markdown").stdout
     assert text.startswith("### ✅ `rtx2060` fits: 1 x NVIDIA GeForce RTX 2060 SUPER, wsl2, minikube")
-    assert "KV cache       3.12" in text
+    assert f"KV cache     {stack_plan('rtx2060').models[0].memory.kv_cache_gib:6.2f}" in text
 
 
 def test_manifests_are_written_where_they_are_wanted(tmp_path: Path) -> None:

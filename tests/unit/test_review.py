@@ -16,7 +16,7 @@ import yaml
 from cli import review
 from cli.changes import Touched, changed_since, touched_stacks
 from cli.review import LIMIT, MARKER, Section, comment
-from stacks.errors import LabError, PlanError
+from stacks.errors import Alternative, LabError, PlanError
 
 PROGRAM = ("stacks", "components", "host", "probes", "engine", "cli")
 FILES = ("__main__.py", "Pulumi.yaml", "Pulumi.dev.yaml", "requirements.txt", ".gitignore")
@@ -241,7 +241,7 @@ def test_a_removed_stack_says_what_to_type(clone, told):
 
 def test_a_refused_stack_is_told_with_its_arithmetic_and_the_exit_code_is_two(clone, told):
     (clone / "stacks" / "new.py").write_text("")
-    code, text = told(refused={"two": PlanError(["7 GiB of 6 GiB"], stack="two", alternatives=["contextTokens: 128"])})
+    code, text = told(refused={"two": PlanError(["7 GiB of 6 GiB"], stack="two", alternatives=[Alternative("contextTokens: 128", ())])})
     assert code == 2
     for part in ("1 stack does not work, 1 stack fits", "### ❌ `two`", "7 GiB of 6 GiB", "contextTokens: 128", "### ✅ `one`"):
         assert part in text

@@ -168,9 +168,9 @@ def test_values_at_the_very_edge_are_accepted(place: str, value: Any) -> None:
         ("modelCache.path", "/srv//m", ("modelCache.path", "/srv//m holds '..', '.' or an empty part", "write it out in full, such as path: ~/models")),
         ("modelCache.path", "/etc/m", ("modelCache.path", "/etc/m lies where the system, a cluster or Windows keeps its own files", "write another, such as path: ~/models")),
         ("modelCach", {}, ("modelCach", "no such setting: modelCach", "write modelCache instead, or remove it")),
-        ("zzz", 1, ("zzz", "no such setting: zzz", "remove it; known here: machine, cluster, models, modelCache, security, hostChanges")),
+        ("zzz", 1, ("zzz", "no such setting: zzz", "remove it; known here: machine, cluster, models, objective, modelCache, security, hostChanges")),
         ("machine.memory_gib", 24, ("machine.memory_gib", "no such setting: memory_gib", "write memoryGiB instead, or remove it")),
-        ("machine.gpu", "l40", ("machine.gpu", "no such setting: gpu", "remove it; known here: kind, platform, memoryGiB, cpus, diskFreeGiB")),
+        ("machine.gpu", "l40", ("machine.gpu", "no such setting: gpu", "remove it; known here: kind, platform, memoryGiB, cpus, diskFreeGiB, diskTotalGiB")),
         ("models.0.environment", None, ("models[0].environment", "is empty", 'remove the line, or write environment: and below it, indented, NAME: "text"')),
     ],
 )  # fmt: skip
@@ -226,8 +226,8 @@ def test_a_name_that_the_catalogue_does_not_know_is_refused_by_the_plan_with_the
         caught.value.message
         == "machine.gpu: the catalogue knows no GPU called rtx-2060\nmodels[0].model: the catalogue knows no model called phi-3-mini"
     )
-    assert "did you mean rtx-2060-super?" in caught.value.remedy
-    assert "did you mean phi-3-mini-4k-instruct-awq?" in caught.value.remedy
+    assert "did you mean rtx-2060-12gb, rtx-2060-6gb or rtx-2060-super?" in caught.value.remedy
+    assert "did you mean phi-3-mini-4k-instruct or phi-3-mini-4k-instruct-awq?" in caught.value.remedy
 
 
 def test_everything_wrong_is_said_at_once_in_reading_order() -> None:

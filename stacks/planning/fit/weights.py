@@ -1,0 +1,107 @@
+"""Weights as they lie on a card: from the checkpoint's size where it is known, else from the config and the quantization."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from stacks.planning.fit.architecture import Architecture
+from stacks.planning.fit.constants import constant
+from stacks.planning.fit.run import GIB, EngineRun
+
+_HALF = 2.0  # bytes of a bfloat16 or float16 value
+_MARLIN_PADDED = "mxfp4"
+
+
+def bytes_per_weight(quantization: str, dtype_bytes: float = _HALF) -> float:
+    """Bytes of a weight in a linear layer, its share of scales and zero points included."""
+    scales = constant("weights.groupScalesBytes")
+    table = {
+        "awq": 0.5 + scales,
+        "gptq": 0.5 + scales,
+        "w4a16": 0.5 + scales,
+        "fp8": 1.0,
+        "fp8_block": 1.0 + 4 / 128**2,
+        "w8a8_int8": 1.0,
+        "w8a16": 1.0 + 2 / 128,
+        "nvfp4": 0.5 + 1 / 16,
+        "mxfp4": 0.5 + 1 / 32,
+        "bnb_nf4": 0.5 + 1 / 16,
+        "bnb_int8": 1.0,
+        "gguf_q8_0": 8.5 / 8,
+        "gguf_q6_k": 6.5625 / 8,
+        "gguf_q5_k_m": 5.7 / 8,
+        "gguf_q4_k_m": 4.85 / 8,
+        "gguf_q4_0": 4.5 / 8,
+    }
+    return table.get(quantization, dtype_bytes)
+
+
+def weights_gib(run: EngineRun) -> float:
+    """GiB of weights on one card, rotary tables included; the draft model's and the adapters' are apart."""
+    if run.checkpoint_gib is not None:
+        return run.checkpoint_gib / (run.tensor_parallel * run.pipeline_parallel)
+    size = 4.0 if run.dtype == "float32" else _HALF
+    return _network_gib(
+        run.architecture,
+        quantization=run.quantization,
+        tensor_parallel=run.tensor_parallel,
+        pipeline_parallel=run.pipeline_parallel,
+        dtype_bytes=size,
+        vision=run.multimodal or run.architecture.vision is not None,
+    )
+
+
+def draft_gib(run: EngineRun) -> float:
+    """GiB of the draft model's weights on one card; drafts run with the target's tensor parallelism."""
+    speculation = run.speculation
+    if speculation is None or speculation.draft is None:
+        return 0.0
+    if speculation.weights_gib is not None:
+        return speculation.weights_gib / run.tensor_parallel
+    return _network_gib(
+        speculation.draft,
+        quantization=speculation.quantization,
+        tensor_parallel=run.tensor_parallel,
+        pipeline_parallel=1,
+        dtype_bytes=_HALF,
+        vision=False,
+    )
+
+
+def adapters_gib(run: EngineRun) -> float:
+    """GiB of `max_loras` slots of rank `max_lora_rank` over all projections of every layer (vllm/lora/layers, allocated at load)."""
+    shape = run.architecture
+    inputs_and_outputs = 2 * shape.hidden + shape.qkv_width + 3 * (shape.hidden + shape.intermediate)
+    values = run.max_loras * run.max_lora_rank * inputs_and_outputs * len(shape.layers)
+    return values * _HALF / (run.tensor_parallel * run.pipeline_parallel) / GIB
+
+
+def _network_gib(
+    shape: Architecture, *, quantization: str, tensor_parallel: int, pipeline_parallel: int, dtype_bytes: float, vision: bool
+) -> float:
+    embedding = shape.vocabulary * shape.hidden
+    # GGUF quantizes embeddings as well; every other method leaves them and the output head in 16 bit.
+    embedding_bytes = bytes_per_weight(quantization) if quantization.startswith("gguf") else dtype_bytes
+    tables = 1 if shape.tied_embeddings or pipeline_parallel > 1 or shape.encoder else 2
+    total = _linear_bytes(shape, quantization, tensor_parallel, dtype_bytes) / pipeline_parallel
+    total += tables * embedding * embedding_bytes
+    total += shape.router_weights * dtype_bytes / pipeline_parallel
+    total += shape.vision_weights * dtype_bytes if vision else 0.0
+    rope = shape.max_positions * shape.rotary * constant("weights.ropeBytes")
+    return (total / tensor_parallel + rope) / GIB
+
+
+def _linear_bytes(shape: Architecture, quantization: str, tensor_parallel: int, dtype_bytes: float) -> float:
+    """Bytes of all linear layers over the ranks of one tensor-parallel group."""
+    if quantization != _MARLIN_PADDED or shape.experts is None:
+        return shape.linear_weights * bytes_per_weight(quantization, dtype_bytes)
+    experts = shape.experts  # MXFP4 checkpoints quantize the experts alone, and the kernels want padded widths
+    plain = experts.layers * experts.count * 3 * shape.hidden * experts.intermediate
+    wide = _up(shape.hidden, constant("weights.mxfp4PadWidth"))
+    narrow = _up(experts.intermediate / tensor_parallel, constant("weights.mxfp4PadExpert")) * tensor_parallel
+    padded = experts.layers * experts.count * 3 * wide * narrow
+    return padded * bytes_per_weight(quantization) + (shape.linear_weights - plain) * dtype_bytes
+
+
+def _up(value: float, step: float) -> float:
+    return ceil(value / step) * step

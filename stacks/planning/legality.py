@@ -1,0 +1,166 @@
+"""What vLLM runs on which card: dtype, quantization kernels, KV cache dtype, attention backend, images; and what it says where it does not.
+
+The facts are stacks/catalog/legality.yaml. Each check returns the sentence that the engine (or CUDA, or transformers) would have died with,
+and the nearest legal choice; it never raises for a combination that is merely illegal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stacks.catalog.legality import Backend, KvDtype, load
+
+Capability = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Illegal:
+    """A combination that does not run: `would_say` is what ends the engine, `nearest` is the nearest legal choice, `source` the rule's."""
+
+    what: str
+    would_say: str
+    nearest: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; it would end with: {self.would_say} Nearest: {self.nearest}."
+
+
+def version(text: str) -> tuple[int, ...]:
+    """`0.31.0` as a tuple that compares; a suffix such as rc1 or +cu129 does not count."""
+    parts = []
+    for part in text.partition("+")[0].split("."):
+        digits = part[: next((n for n, c in enumerate(part) if not c.isdigit()), len(part))]
+        if not digits:
+            break
+        parts.append(int(digits))
+    return tuple(parts)
+
+
+def capability(text: str) -> Capability:
+    """`7.5` as (7, 5)."""
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
+
+def minimum_capability(method: str, engine: str) -> Capability | None:
+    """The least compute capability on which `method` has kernels in version `engine`; None for a method that the table lacks."""
+    rule = load().quantization.get(method)
+    rows = [m for m in rule.minimum if version(m.since) <= version(engine)] if rule else []
+    return capability(max(rows, key=lambda m: version(m.since)).capability) if rows else None
+
+
+def check_quantization(method: str | None, card: Capability, engine: str) -> Illegal | None:
+    """Whether the checkpoint's quantization runs on the card."""
+    if method is None:
+        return None
+    least = minimum_capability(method, engine)
+    if least is None:
+        known = ", ".join(sorted(load().quantization))
+        return Illegal(f"no rule is known for quantization {method}", "(not proved)", f"a model in one of {known}", "legality.yaml")
+    if card >= least:
+        return None
+    said = (
+        f"The quantization method {method} is not supported for the current GPU. Minimum capability: {_number(least)}. "
+        f"Current capability: {_number(card)}."
+    )
+    legal = [name for name in load().quantization if (low := minimum_capability(name, engine)) and low <= card]
+    what = f"{method} has kernels from compute capability {_dotted(least)} on in vLLM {engine}, and the card has {_dotted(card)}"
+    return Illegal(what, said, f"a 16-bit checkpoint or one in {', '.join(legal)}", load().quantization[method].source)
+
+
+def dtype_for(*, checkpoint: str, method: str | None, float16_works: bool, card: Capability) -> tuple[str, str, str]:
+    """(dtype, source, reason) for a legal combination; for an illegal one the checkpoint's own (see `check_dtype`)."""
+    rule = load().quantization.get(method or "")
+    runs_bfloat16 = card >= capability(load().dtypes["bfloat16"].capability)
+    if rule and checkpoint not in rule.dtypes:
+        return rule.dtypes[0], rule.source, f"{method} computes in {' or '.join(rule.dtypes)}"
+    if checkpoint == "bfloat16" and not runs_bfloat16 and float16_works and not (rule and "float16" not in rule.dtypes):
+        reason = f"bfloat16 needs compute capability 8.0, the card has {_dotted(card)}"
+        return "float16", load().dtypes["bfloat16"].source, reason
+    return checkpoint, "catalogue", f"the checkpoint's own; the card has compute capability {_dotted(card)}"
+
+
+def check_dtype(dtype: str, card: Capability, gpu_name: str) -> Illegal | None:
+    """Whether the card computes in `dtype`."""
+    rule = load().dtypes.get(dtype)
+    if rule is None or card >= capability(rule.capability):
+        return None
+    said = (
+        f"{dtype.capitalize()} is only supported on GPUs with compute capability of at least {rule.capability}. Your {gpu_name} GPU has "
+        f"compute capability {_dotted(card)}."
+    )
+    what = f"the model runs in {dtype} only, and {gpu_name} has compute capability {_dotted(card)}"
+    return Illegal(what, said, "a model that vLLM serves in float16", rule.source)
+
+
+def check_kv_dtype(kv_dtype: KvDtype, card: Capability, engine: str, *, method: str | None = None) -> Illegal | None:
+    """Whether the KV cache may be kept in `kv_dtype` on the card."""
+    if kv_dtype == "auto":
+        return None
+    rule = load().kv_cache[kv_dtype]
+    if kv_dtype == "fp8_e5m2" and method == "fp8":
+        said = "fp8_e5m2 kv-cache is not supported with fp8 checkpoints."
+        return Illegal("an FP8 checkpoint excludes an e5m2 KV cache", said, "kvCacheDtype: auto", "vllm/attention/layer.py")
+    if card >= capability(rule.capability):
+        return None
+    nearest: KvDtype = rule.instead
+    if nearest != "auto" and check_kv_dtype(nearest, card, engine, method=method):
+        nearest = "auto"
+    if card >= capability(load().kv_cache["fp8_e5m2"].capability):
+        said = "type fp8e4nv not supported in this architecture. The supported fp8 dtypes are ('fp8e4b15', 'fp8e5')"
+    else:
+        said = f"No valid attention backend found for cuda with AttentionSelectorConfig(kv_cache_dtype={kv_dtype})."
+    what = f"a KV cache in {kv_dtype} needs compute capability {rule.capability}, and the card has {_dotted(card)}"
+    return Illegal(what, said, f"kvCacheDtype: {nearest}", rule.source)
+
+
+def attention_backend(card: Capability, engine: str) -> Backend | None:
+    """The backend that this version picks on the card by itself; None where it has none (cards below 7.0)."""
+    for row in load().attention:
+        if capability(row.capability) <= card < capability(row.below) and version(row.since) <= version(engine):
+            return row
+    return None
+
+
+def check_attention(card: Capability, engine: str) -> Illegal | None:
+    """Whether any attention backend runs on the card."""
+    if attention_backend(card, engine):
+        return None
+    what = f"vLLM {engine} has no attention backend for compute capability {_dotted(card)}"
+    return Illegal(what, "CUDA error: no kernel image is available for execution on the device", "a card of 7.5 or newer", "legality.yaml")
+
+
+def check_remote_code(repository: str, *, needed: bool, trusted: bool) -> Illegal | None:
+    """Code from the model's repository runs only where the stack file says so."""
+    if not needed or trusted:
+        return None
+    said = (
+        f"The repository {repository} contains custom code which must be executed to correctly load the model. Please pass the argument "
+        "`trust_remote_code=True` to allow custom code to be run."
+    )
+    nearest = "read that code, pin its revision and write trustRemoteCode: true, or take a model that vLLM knows"
+    return Illegal("the model needs code of its own repository", said, nearest, "transformers: dynamic_module_utils.py")
+
+
+def check_sharing(engine: str) -> Illegal | None:
+    """Whether several engines of this version may share a card."""
+    least = load().sharing.minimum
+    if version(engine) >= version(least.value):
+        return None
+    what = f"vLLM {engine} counts its neighbours' memory as its own"
+    return Illegal(what, "No available memory for the cache blocks.", f"vLLM {least.value} or newer", least.source)
+
+
+def has_kv_bytes(engine: str) -> bool:
+    """Whether --kv-cache-memory-bytes exists in this version."""
+    return version(engine) >= version(load().sharing.kv_bytes.value)
+
+
+def _dotted(card: Capability) -> str:
+    return f"{card[0]}.{card[1]}"
+
+
+def _number(card: Capability) -> int:
+    """Compute capability as vLLM prints it: 75."""
+    return card[0] * 10 + card[1]

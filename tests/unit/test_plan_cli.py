@@ -1,0 +1,146 @@
+"""`lab plan`, `lab what-if`, `lab fit`: what they print, for people and for machines, and what they say to bad input."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.__main__ import app
+from cli.forgiving import find
+from cli.plan_svg import plan_svg
+from stacks.catalog import load
+from stacks.errors import LabError, PlanError, SettingsError
+from tests.support.stacks import ROOT, plan
+
+
+def _lab(*arguments: str) -> str:
+    result = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def _refused(*arguments: str) -> LabError:
+    result = CliRunner().invoke(app, [*arguments])
+    assert isinstance(result.exception, LabError), result.output
+    return result.exception
+
+
+def test_a_plan_shows_cards_budgets_models_and_every_decision() -> None:
+    text = _lab("plan", "rtx2060")
+    for part in ("card 0: NVIDIA GeForce RTX 2060 SUPER, 8.00 GiB", "KV cache", "error band", "host memory", "disk", "ports", "at most"):
+        assert part in text
+    for decision in plan("rtx2060").all_decisions():
+        assert decision.name in text
+
+
+def test_a_plan_as_json_is_the_plan() -> None:
+    assert json.loads(_lab("plan", "rtx2060", "--json")) == json.loads(plan("rtx2060").to_json())
+    assert set(json.loads(_lab("plan", "--json"))) >= {"dev", "rtx2060"}
+
+
+def test_the_picture_is_small_valid_alone_and_always_the_same(tmp_path: Path) -> None:
+    made = tmp_path / "plan.svg"
+    _lab("plan", "rtx2060", "--svg", str(made))
+    text = made.read_text()
+    assert text == plan_svg(plan("rtx2060"))
+    assert len(text) < 10_000
+    assert "prefers-color-scheme:dark" in text and "@import" not in text and "<script" not in text
+    root = ET.fromstring(text)  # noqa: S314  (our own text)
+    words = " ".join(e.text or "" for e in root.iter())
+    assert "KV cache" in words and plan("rtx2060").digest in words
+    assert text.count("http") == 1  # the namespace, and nothing else from elsewhere
+
+
+def test_a_picture_of_several_stacks_is_refused_with_the_line_to_type() -> None:
+    assert "./lab plan dev --svg x.svg" in str(_refused("plan", "--svg", "x.svg"))
+
+
+def test_what_if_shows_both_plans_side_by_side() -> None:
+    text = _lab("what-if", "--gpu", "rtx4090", "--context", "2048")
+    assert "1 x NVIDIA GeForce RTX 2060 SUPER" in text and "1 x NVIDIA GeForce RTX 4090" in text
+    assert "phi-3-mini.maxModelLen" in text and "KV tokens" in text
+
+
+def test_what_if_for_machines_lists_the_differences() -> None:
+    document = json.loads(_lab("what-if", "rtx2060", "--replicas", "1", "--concurrency", "4", "--json"))
+    assert document["present"]["digest"] == plan("rtx2060").digest
+    assert {"setting": "phi-3-mini.maxNumSeqs", "present": "8", "whatIf": "4"} in document["differences"]
+
+
+def test_what_if_turns_a_machine_without_a_gpu_into_one_with_it() -> None:
+    text = _lab("what-if", "dev", "--gpu", "l4", "--model", "llama-3.2-1b-instruct")
+    assert "NVIDIA L4" in text and "no GPU" in text
+
+
+def test_what_does_not_fit_is_refused_with_settings_that_do() -> None:
+    error = _refused("what-if", "--model", "llama-3.1-8b-instruct")
+    assert isinstance(error, PlanError)
+    assert error.proposals and error.exit_code == 2
+
+
+def test_everything_wrong_on_the_command_line_comes_at_once() -> None:
+    error = _refused("what-if", "--gpu", "rtx40", "--model", "nope", "--context", "3", "--kv-cache-dtype", "int4")
+    assert isinstance(error, SettingsError)
+    text = str(error)
+    for part in ("--gpu", "rtx-4060", "--model", "lab models", "contextTokens", "kvCacheDtype"):
+        assert part in text
+    assert len(error.problems) == 4
+    error = _refused("fit", "--gpu", "voodoo", "--platform", "beos", "--context", "1", "--concurrency", "0")
+    assert isinstance(error, SettingsError) and len(error.problems) == 4
+
+
+def test_a_place_beyond_the_models_is_said() -> None:
+    assert "the stack file has 1 models" in str(_refused("what-if", "rtx2060", "--place", "3"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("rtx4090", "rtx-4090"), ("RTX 4090", "rtx-4090"), ("NVIDIA GeForce RTX 2060 SUPER", "rtx-2060-super"), ("rtx_4090", "rtx-4090")],
+)
+def test_names_are_taken_as_people_type_them(typed: str, meant: str) -> None:
+    assert find(typed, load().gpus) == meant
+
+
+def test_a_name_that_means_several_is_asked_about() -> None:
+    found = find("rtx40", load().gpus)
+    assert isinstance(found, list) and "rtx-4090" in found
+
+
+def test_fit_ranks_the_largest_model_first_and_every_row_was_planned() -> None:
+    document: dict[str, Any] = json.loads(_lab("fit", "--gpu", "rtx4060", "--json"))
+    models = document["models"]
+    assert len(models) > 5
+    sizes = [load().model(m["model"]).parameter_count for m in models]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(m["longestContext"] >= min(4096, m["longestContext"]) and m["memory"]["kvCacheGiB"] > 0 for m in models)
+    assert "llama-3.1-8b-instruct" not in {m["model"] for m in models}  # 15 GiB of weights
+    everything = json.loads(_lab("fit", "--gpu", "rtx4060", "--all", "--json"))["models"]
+    assert len(everything) > len(models)
+    assert all(m["fits"] or m["refusal"] for m in everything)
+
+
+def test_fit_prints_a_table() -> None:
+    text = _lab("fit", "--gpu", "rtx2060super", "--platform", "wsl2")
+    assert "phi-3-mini-4k-instruct-awq" in text and "longest context" in text
+
+
+def test_the_tables_of_the_document_are_what_the_planner_says() -> None:
+    path = ROOT / "docs" / "planning_tables.py"
+    spec = importlib.util.spec_from_file_location("planning_tables", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (ROOT / "docs" / "planning.md").read_text()
+    assert module.filled(text) == text, "type: python docs/planning_tables.py"
+
+
+def test_the_picture_of_the_document_is_the_plan() -> None:
+    assert (ROOT / "docs" / "samples" / "plan.svg").read_text() == plan_svg(plan("rtx2060")), (
+        "type: ./lab plan rtx2060 --svg docs/samples/plan.svg"
+    )
