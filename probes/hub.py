@@ -24,7 +24,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-class _Unreachable(Exception):  # noqa: N818  (only carries what to say)
+class _Unreachable(Exception):
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
         self.said = (message, remedy)
