@@ -79,12 +79,10 @@ def _real_home(_own_surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture(autouse=True)
-def _where_clusters_can_be(request: pytest.FixtureRequest) -> None:
-    """Skips where the machine cannot carry a cluster, with the reasons that `lab up` would give; slow ones run when they are asked for."""
+def _where_clusters_can_be() -> None:
+    """Skips where the machine cannot carry a cluster, with the reasons that `lab up` would give."""
     if os.environ.get("LAB_E2E") == "0":
         pytest.skip("LAB_E2E=0 leaves real clusters out")
-    if request.node.get_closest_marker("slow") and os.environ.get("LAB_E2E_ALL") != "1":
-        pytest.skip("LAB_E2E_ALL=1 runs the long ones too")
     if os.geteuid() != 0:
         pytest.skip("the tests of real clusters look into their namespaces: run them as root")
     if reason := _unfit():

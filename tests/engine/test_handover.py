@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from engine import EngineError, RefusedError, SecretsManager, export, mark_handed_over
+from tests.conftest import ROOT
 from tests.engine.apply_support import HEAD, PASSPHRASE, SECRETS, World
 
 SECRET = "hunter2-very-secret"
@@ -113,7 +113,7 @@ def _pulumi(world: World, *arguments: str) -> str:
 @pytest.mark.skipif(not shutil.which("pulumi"), reason="the real Pulumi CLI is not on PATH")
 def test_the_real_cli_goes_on_without_a_difference_and_back(world: World) -> None:
     assert world.up(PROGRAM, config=CONFIG).ok
-    runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}}
+    runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": str(ROOT / ".venv")}}
     (world.folder / "Pulumi.yaml").write_text(yaml.safe_dump({"name": "shop", "runtime": runtime}))
     _pulumi(world, "stack", "init")
     _pulumi(world, "config", "set", "--secret", "secretKey", SECRET)

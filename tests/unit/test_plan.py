@@ -277,7 +277,7 @@ def test_more_requests_than_batched_tokens_raise_the_batch() -> None:
 
 def test_a_larger_model_on_the_cpu_gets_a_larger_limit() -> None:
     small, large = (plan("dev", _model(model=m)).models[0].resources for m in ("gemma-3-270m", "qwen2.5-1.5b-instruct"))
-    assert small.memory_limit_mib == 6144  # what was measured to work
+    assert small.memory_limit_mib == 7168  # 6144 was refused by vLLM on a cold page cache
     assert large.memory_limit_mib >= 8192
 
 
