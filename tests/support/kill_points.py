@@ -1,0 +1,30 @@
+"""Counts the points at which a run can be killed (external commands and state writes), and kills it with SIGKILL at a chosen one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from types import ModuleType
+
+
+class KillPoints:
+    """Traces `subprocess.Popen` and `module.name`, the function that writes state; `at` 0 kills nothing."""
+
+    def __init__(self, at: int, module: ModuleType, name: str) -> None:
+        self.count, self._at, self._lock = 0, at, threading.Lock()
+        popen, write = subprocess.Popen.__init__, getattr(module, name)
+        subprocess.Popen.__init__ = lambda *arguments, **options: self._around(popen, arguments, options)
+        setattr(module, name, lambda *arguments, **options: self._around(write, arguments, options))
+
+    def _around(self, function, arguments, options):
+        self._point()
+        function(*arguments, **options)
+        self._point()
+
+    def _point(self) -> None:
+        with self._lock:
+            self.count += 1
+            if self.count == self._at:
+                os.kill(os.getpid(), signal.SIGKILL)
