@@ -1,0 +1,90 @@
+"""`lab down --purge` removes what the lab made for this stack, and leaves the rest alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import consent, down
+from host import models, state
+from host.models.place import Place
+from stacks.errors import HostError, LabError
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project whose one stack keeps its weights below a temporary folder."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    text = (ROOT / "Pulumi.dev.yaml").read_text()
+    (folder / "Pulumi.dev.yaml").write_text(f"{text}  local-ai-lab:modelCache: {{path: {tmp_path / 'weights'}}}\n")
+    shutil.copy(ROOT / "Pulumi.yaml", folder)
+    return folder
+
+
+def _weights(cache: Path, name: str) -> Path:
+    place = Place(cache, name)
+    place.begin()
+    result = place.work / "result"
+    result.mkdir()
+    (result / "model.safetensors").write_text("weights")
+    place.put(result)
+    return place.folder
+
+
+def test_nothing_recorded_says_so(project: Path) -> None:
+    with pytest.raises(LabError, match="nothing of stack dev is recorded"):
+        down.run(project, "dev", yes=True, purge=False, as_json=False)
+
+
+def test_a_purge_is_refused_while_another_stack_uses_the_caches(project: Path) -> None:
+    (state.folder("other") / "cluster").mkdir(parents=True)
+    caches = Path("~/.cache/local-ai-lab").expanduser()
+    caches.mkdir(parents=True)
+    with pytest.raises(LabError, match="in use by other"):
+        down.run(project, "dev", yes=True, purge=True, as_json=False)
+    assert caches.exists()
+
+
+def test_a_purge_removes_the_stacks_weights_and_keeps_other_peoples(project: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "weights"
+    ours, theirs = _weights(cache, "google-gemma-3-270m-packages"), cache / "mine"
+    theirs.mkdir()
+    (theirs / "model.safetensors").write_text("precious")
+    down.run(project, "dev", yes=True, purge=True, as_json=False)
+    assert not ours.exists()
+    assert (theirs / "model.safetensors").read_text() == "precious"
+
+
+def test_a_purge_stops_at_files_that_the_lab_did_not_put_among_its_weights(tmp_path: Path) -> None:
+    ours = _weights(tmp_path, "gemma")
+    (ours / "notes.txt").write_text("mine")
+    with pytest.raises(HostError, match=r"notes\.txt"):
+        models.purge(tmp_path, ["gemma"])
+    assert (ours / "model.safetensors").exists()
+
+
+def test_nobody_to_ask_is_no_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115, PTH123
+    with pytest.raises(LabError) as raised:
+        consent.ask("Sure?", yes=False, remedy="./lab down dev --yes")
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize("answer", ["", "n", "no", "maybe"])
+def test_only_yes_is_consent(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self, *_: Any) -> str:
+            return answer + "\n"
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("builtins.input", lambda *_: answer)
+    with pytest.raises(LabError, match="nothing was changed"):
+        consent.ask("Sure?", yes=False, remedy="")
