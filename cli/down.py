@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cli.consent import ask
 from cli.deployed import Deployed, deployed
 from cli.output import MARKS, console, print_json
+from host import command
 from host.state import folder
 from stacks.errors import LabError
 from stacks.planning.plan import canonical
@@ -41,17 +42,21 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
     what = f"removes {caches} and {', '.join(weights)} in {models}" if purge else f"keeps {caches} and {models}"
     console(stderr=True).print(f"removes the cluster {target.plan.cluster.name} and all that is in it; {what}", markup=False)
     ask("Remove it?", yes=yes, remedy=f"./lab down {target.stack} --yes")
-    summary = _remove(target) if target.state.exists() else {}
-    if (folder(target.stack) / "cluster").exists():  # its record was lost, or the stack lost its bootstrap
-        _remove_cluster(target)
-    if purge:
-        from host.models import purge as purge_weights
+    from engine import lock_state
 
-        purge_weights(models, weights)
-        if caches.exists():
-            shutil.rmtree(caches)
-    for name in ("state.json", "state.json.lock", "cluster.json"):
-        (folder(target.stack) / name).unlink(missing_ok=True)
+    summary = _remove(target) if target.state.exists() else {}
+    with lock_state(target.state):
+        if target.state.exists() and json.loads(target.state.read_text(encoding="utf-8"))["deployment"].get("resources"):
+            raise LabError("another run has made the stack again meanwhile", remedy=f"./lab down {target.stack}")
+        if (folder(target.stack) / "cluster").exists():  # its record was lost, or the stack lost its bootstrap
+            _remove_cluster(target)
+        if purge:
+            from host.models import purge as purge_weights
+
+            purge_weights(models, weights)
+            command.run(["rm", "-rf", "--one-file-system", caches], timeout=1800, root=True)  # root's store of images is in it
+        for name in ("state.json", "state.json.lock", "cluster.json"):
+            (folder(target.stack) / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder(target.stack).rmdir()
     kept = [str(p) for p in (caches, models) if p.exists()]

@@ -17,7 +17,7 @@ from stacks.planning.plan import canonical
 def run(root: Path, stack: str | None, *, as_json: bool) -> None:
     """Prints the cluster's own status and the endpoints; looks only."""
     target = deployed(root, stack)
-    cluster = _cluster(target)
+    cluster = cluster_status(target)
     endpoints = {m.name: m.endpoint for m in target.plan.models}
     if as_json:
         print_json({"stack": target.stack, "cluster": cluster, "endpoints": endpoints, "deployed": target.state.exists()})
@@ -34,12 +34,16 @@ def run(root: Path, stack: str | None, *, as_json: bool) -> None:
         out.print(f"  {name}: {text}", markup=False, style="red")
     for name, endpoint in endpoints.items():
         out.print(f"  endpoint  {endpoint}   model {name}", markup=False)
+        key = " -H 'Authorization: Bearer KEY'" if target.plan.auth == "apiKey" else ""
         body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 32})
-        out.print(f"    curl -s {endpoint}/chat/completions -H 'Content-Type: application/json' -d '{body}'", markup=False, style="dim")
+        out.print(
+            f"    curl -s {endpoint}/chat/completions -H 'Content-Type: application/json'{key} -d '{body}'", markup=False, style="dim"
+        )
     out.print(f"  kubeconfig  {target.plan.cluster.kubeconfig}", markup=False)
 
 
-def _cluster(target: Deployed) -> dict[str, Any]:
+def cluster_status(target: Deployed) -> dict[str, Any]:
+    """What the driver's own `status` says; `state` is `unknown` where it cannot say."""
     env = {**os.environ, "LAB_STACK": target.stack, "LAB_SPEC": canonical(target.plan.cluster)}
     command = [sys.executable, "-m", "host", target.plan.cluster.driver, "status"]
     done = subprocess.run(command, cwd=target.root, env=env, capture_output=True, text=True, check=False, timeout=60)

@@ -11,7 +11,10 @@ from cli.check import check_all
 from cli.consent import ask
 from cli.deployed import Deployed, deployed, remember
 from cli.output import MARKS, console, fail, print_json
-from host.generation import ClusterReplaced, accept_replacement, wanted_generation
+from cli.status import cluster_status
+from host.generation import ClusterReplaced, accept_replacement, recorded_uid, wanted_generation
+from host.models import ensure_weights
+from host.state import generation, record
 from stacks.errors import LabError
 
 if TYPE_CHECKING:
@@ -38,7 +41,12 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
     remember(target.stack)
     result = _apply(target, quiet=as_json)
     walks = check_all(target) if result.ok and (as_json or not _ran_check(result)) else None
-    summary = {"stack": target.stack, "summary": dict(result.summary), "seconds": round(time.monotonic() - begin, 1), "ok": result.ok}
+    summary = {
+        "stack": target.stack,
+        "summary": dict(result.summary),
+        "seconds": round(time.monotonic() - begin, 1),
+        "ok": result.ok and all(w.ok for w in walks or []),
+    }
     if as_json:
         print_json(
             {**summary, "check": [w.to_json() for w in walks] if walks else None, "diagnostics": [d.to_json() for d in result.diagnostics]}
@@ -53,11 +61,23 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
 
 def _apply(target: Deployed, *, quiet: bool) -> Result:
     """Applies; once more, with a look at every object, where the cluster turns out to be a new one."""
+    _wake(target)
     refresh = _accepted(target)
     result = _apply_once(target, refresh=refresh, quiet=quiet)
     if not result.ok and not refresh and _accepted(target):
         result = _apply_once(target, refresh=True, quiet=quiet)
     return result
+
+
+def _wake(target: Deployed) -> None:
+    """The API server may answer while another program is dead, or weights are gone: then the bootstrap runs again, and they are made."""
+    if not target.state.exists() or not (uid := recorded_uid(target.stack)):
+        return
+    found = cluster_status(target)
+    if any(program is None for program in (found.get("programs") or {}).values()) or "node" in (found.get("problems") or {}):
+        record(target.stack, generation(target.stack) + 1, uid)  # differs from the state's: the Command updates
+    for model in target.plan.models:
+        ensure_weights(model.weights, Path(target.plan.model_cache.host_path).expanduser())
 
 
 def _accepted(target: Deployed) -> bool:

@@ -15,6 +15,7 @@ from engine.wire import UNKNOWN
 
 if TYPE_CHECKING:
     from engine.apply.events import Event, Result
+    from engine.apply.lock import lock_state
     from engine.apply.run import down, up
     from engine.handover import export, mark_handed_over
     from engine.passphrase import SecretsManager
@@ -26,6 +27,7 @@ _LATER = {
     "SecretsManager": "engine.passphrase",
     "down": "engine.apply.run",
     "export": "engine.handover",
+    "lock_state": "engine.apply.lock",
     "mark_handed_over": "engine.handover",
     "up": "engine.apply.run",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "UnsupportedError",
     "down",
     "export",
+    "lock_state",
     "mark_handed_over",
     "preview",
     "up",

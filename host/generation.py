@@ -30,7 +30,7 @@ def wanted_generation(stack: str) -> int:
     ours = recorded_uid(stack)
     if ours and uid != ours:
         raise replaced(stack)
-    return recorded
+    return recorded if node_is_ready(stack) else recorded + 1
 
 
 def replaced(stack: str) -> ClusterReplaced:
@@ -54,6 +54,21 @@ def cluster_uid(stack: str) -> str | None:
         return str(response.json()["metadata"]["uid"])
     except (httpx.HTTPError, CheckFailed, ValueError, KeyError):
         return None
+
+
+def node_is_ready(stack: str) -> bool:
+    """Whether the kubelet of the stack's embedded node reports in; True where there is no such node: another driver's cluster."""
+    import httpx  # noqa: PLC0415
+
+    from probes.kubernetes_api import KubernetesApi  # noqa: PLC0415
+
+    try:
+        api = KubernetesApi.from_kubeconfig(names.kubeconfig(stack), timeout=_PROBE_SECONDS)
+        response = api.get(f"/api/v1/nodes/{names.cluster_name(stack)}")
+        conditions = response.json().get("status", {}).get("conditions", [])
+    except (httpx.HTTPError, CheckFailed, ValueError):
+        return True
+    return all(c.get("status") == "True" for c in conditions if c.get("type") == "Ready")
 
 
 def recorded_uid(stack: str) -> str | None:

@@ -18,15 +18,15 @@ class Cause:
 # A reason of the kubelet or the scheduler (substring), and what helps; the first that matches counts.
 _REMEDIES = (
     ("OOMKilled", "the memory limit is too low for loading; let it be derived: remove pin.memoryLimitGiB"),
-    ("ErrImageNeverPull", "the image is not on the node; ./lab up STACK builds and imports it"),
+    ("ErrImageNeverPull", "the image is not on the node; ./lab up {stack} builds and imports it"),
     ("ImagePullBackOff", "the image cannot be pulled: check the network, the registry and the tag"),
     ("ErrImagePull", "the image cannot be pulled: check the network, the registry and the tag"),
-    ("CreateContainerConfigError", "a Secret or ConfigMap is missing; type: ./lab up STACK"),
+    ("CreateContainerConfigError", "a Secret or ConfigMap is missing; type: ./lab up {stack}"),
     ("Insufficient nvidia.com/gpu", "no GPU is free: another pod has it, or the device plugin is not ready"),
     ("Insufficient", "the node has too little of it free: stop something, or lower the model's wishes"),
-    ("FailedMount", "the model cache's folder is missing on the node; type: ./lab up STACK"),
-    ("unbound", "the model cache's claim is not bound; type: ./lab up STACK"),
-    ("CrashLoopBackOff", "the engine ends by itself; its log says why: kubectl logs -n local-ai-models --previous POD"),
+    ("FailedMount", "the model cache's folder is missing on the node; type: ./lab up {stack}"),
+    ("unbound", "the model cache's claim is not bound; type: ./lab up {stack}"),
+    ("CrashLoopBackOff", "the engine ends by itself; its log says why: kubectl logs -n local-ai-models --previous {pod}"),
     ("ContainerCreating", "it is being created; wait"),
 )
 
@@ -50,7 +50,7 @@ def of_pod(pod: Mapping[str, Any]) -> Cause | None:
     if not said:
         running = any("running" in c.get("state", {}) for c in status.get("containerStatuses", []))
         what = "runs and is not ready: the engine still loads" if running else f"is {status.get('phase', 'unknown')}"
-        return Cause(what, "wait; its log says how far it is: kubectl logs -n local-ai-models POD")
+        return Cause(what, "wait; its log says how far it is: kubectl logs -n local-ai-models {pod}")
     what = "; ".join(dict.fromkeys(said))
     return Cause(
         what, next((remedy for reason, remedy in _REMEDIES if reason in what), "kubectl describe pod -n local-ai-models says more")

@@ -77,7 +77,8 @@ def _pod(api: KubernetesApi, model: str, stack: str) -> str:
         raise CheckFailed("there is no pod", remedy=f"the Deployment may be refused; type: ./lab up {stack}")
     for pod in live:
         if cause := causes.of_pod(pod):
-            raise CheckFailed(f"pod {pod['metadata']['name']}: {cause.what}", remedy=cause.remedy)
+            remedy = cause.remedy.format(stack=stack, pod=pod["metadata"]["name"])
+            raise CheckFailed(f"pod {pod['metadata']['name']}: {cause.what}", remedy=remedy)
     return ", ".join(p["metadata"]["name"] for p in live)
 
 
@@ -160,9 +161,7 @@ def _json(client: httpx.Client, method: str, url: str, body: Any = None) -> dict
     except httpx.HTTPError as error:
         raise CheckFailed(f"{url} does not answer: {error!r}", remedy="the port may be blocked or taken; see: ss -ltn") from None
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise CheckFailed(
-            f"{url} refuses the key ({response.status_code})", remedy="the running engine has another apiKey; type: ./lab up STACK"
-        )
+        raise CheckFailed(f"{url} refuses the key ({response.status_code})", remedy="the running engine has another apiKey; type: ./lab up")
     if response.status_code != httpx.codes.OK:
         raise CheckFailed(f"{url} answers {response.status_code}: {_short(response.text)}", remedy="look at the engine's log")
     try:

@@ -25,14 +25,26 @@ def lock_state(state: Path) -> Iterator[int]:
     """
     state.parent.mkdir(parents=True, exist_ok=True, mode=_FOLDER)
     path = state.with_name(f"{state.name}.lock")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
+    descriptor = _open(path)
     try:
-        _take(descriptor)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
+        try:
+            _take(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # its holder removed the stack: a lock that nobody can find locks nobody out
 
 
 def _take(descriptor: int) -> None:

@@ -187,10 +187,15 @@ class Converging:
         ):
             files.write_atomic(layout.kubeconfig, text, 0o600)
             self.changes.append("wrote the kubeconfig")
+        self._give_to_owner()
         ours, uid = recorded_uid(layout.stack), api.cluster_uid(layout)
         if ours and uid != ours:  # a healthy empty cluster where a full one was must not look like success
             raise replaced(layout.stack)
         state.record(layout.stack, generation, uid)
+        self._give_to_owner()
+
+    def _give_to_owner(self) -> None:
+        layout = self._layout
         for path in (layout.kubeconfig, state.folder(layout.stack), *state.folder(layout.stack).glob("*.json")):
             if path.exists() and path.stat().st_uid != owner()[0]:
                 os.chown(path, *owner())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from host import files, state
-from host.embedded import cgroups, namespaces, ownership, parts, preflight, programs, teardown
+from host.embedded import cgroups, images, namespaces, ownership, parts, preflight, programs, teardown
 from host.embedded.converge import Converging, supervisor
 from host.embedded.layout import Layout
 from host.embedded.observe import look, node_problem
@@ -31,6 +31,7 @@ def ensure(environment: Mapping[str, str]) -> None:
     made = parts.make(layout.plan, layout.cache)
     if os.geteuid() != 0:
         state.folder(layout.stack).mkdir(parents=True, exist_ok=True)  # the caller's own, before root writes into it
+        images.build(layout.plan)  # as the caller, who owns the cache and whose mirrors hold; it takes root itself where it must
         _as_root("ensure", environment)
     _use_tools(made)
     with files.lock(_lock(layout), what=f"the cluster {layout.plan.name}"):
@@ -106,6 +107,7 @@ def _as_root(verb: str, environment: Mapping[str, str]) -> NoReturn:
         "HOME": str(Path.home()),
         "LAB_OWNER_UID": str(os.getuid()),
         "LAB_OWNER_GID": str(os.getgid()),
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     words = ["sudo", "-n", "env", *(f"{n}={v}" for n, v in kept.items()), sys.executable, "-m", "host", "embedded", verb]
@@ -120,6 +122,8 @@ def _lock(layout: Layout) -> Path:
 def _use_tools(made: parts.Parts) -> None:
     """Our own calls of ip and openssl find the private prefix behind the machine's."""
     ours = made.environment()
+    if "LD_LIBRARY_PATH" in ours:
+        os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (os.environ.get("LD_LIBRARY_PATH"), ours["LD_LIBRARY_PATH"])))
     os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", ours["PATH"]))
 
 

@@ -14,6 +14,7 @@ from host.embedded.configs import PAUSE_NAME
 from host.embedded.layout import Layout
 from host.embedded.parts import Parts
 from host.progress import step
+from stacks.planning.plan import EmbeddedPlan
 
 _IMPORT_SECONDS = 1800.0
 
@@ -40,6 +41,13 @@ def ensure_images(layout: Layout, parts: Parts) -> list[str]:
         ctr(layout, parts, "images", "import", str(archive), timeout=120)
         imported.append(pause)
     return imported + [reference for reference in layout.plan.images if reference not in there and _import_built(layout, parts, reference)]
+
+
+def build(plan: EmbeddedPlan) -> None:
+    """Builds the images of a plan that this machine lacks, as the caller. Raises HostError."""
+    builder = importlib.import_module("host.images")
+    for reference in plan.images:
+        builder.ensure_image(reference)
 
 
 def write_pause(archive: Path, program: bytes, reference: str) -> None:

@@ -61,7 +61,7 @@ def _rights() -> Iterable[str]:
     if os.geteuid() != 0 and not shutil.which("sudo"):
         yield "root is needed and there is no sudo: run it as root"
     elif os.geteuid() != 0 and command.run(["sudo", "-n", "true"], timeout=20, check=False).returncode:
-        yield "root is needed and `sudo -n true` does not work: run `sudo -v` first, or as root"
+        yield "root is needed and `sudo -n true` does not work: allow sudo without a password (NOPASSWD), or run ./lab as root"
 
 
 def _programs() -> Iterable[str]:

@@ -38,15 +38,13 @@ def remove(layout: Layout, parts: Parts | None, *, by_stack: bool) -> None:
     namespaces.release_mount_points(layout)
     layout.kubeconfig.unlink(missing_ok=True)
     state.record(layout.stack, state.generation(layout.stack) + 1, "" if by_stack else recorded_uid(layout.stack) or "")
-    for folder in (layout.run, layout.state):
-        _delete(folder)
+    problems = [f"process {pid} ({_name(pid)})" for pid in sorted(left)] + [f"cgroup {path}" for path in stuck]
+    if not problems:  # the marks stay as long as anything of ours does
+        for folder in (layout.run, layout.state):
+            _delete(folder)
+        problems = [str(f) for f in (layout.run, layout.state) if f.exists()]
     with contextlib.suppress(OSError):
         layout.run.parent.rmdir()
-    problems = (
-        [f"process {pid} ({_name(pid)})" for pid in sorted(left)]
-        + [f"cgroup {path}" for path in stuck]
-        + [str(f) for f in (layout.run, layout.state) if f.exists()]
-    )
     if problems:
         raise HostError("could not be removed:\n" + "\n".join(f"  - {p}" for p in problems), remedy="run it again")
 
@@ -62,6 +60,8 @@ def _delete(folder: Path) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
+    if any(entry.name != MARK for entry in folder.iterdir()):
+        return
     (folder / MARK).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -41,11 +41,16 @@ def ensure_image(reference: str) -> Path:
         )
     images = cache_folder() / "images"
     final = images / wanted.short
-    if oci.is_whole(final / "layout"):
+    rest = images / f"{wanted.short}.build"
+    if oci.is_whole(final / "layout") and not rest.exists():
         return final / "layout"
     with lock(images / f"{wanted.short}.lock", what=f"the image {reference}"):
         if not oci.is_whole(final / "layout"):
             _build(wanted, final)
+        elif rest.exists():  # of a run that was killed after its last step
+            work = Work(rest)
+            work.begin()
+            work.discard()
     return final / "layout"
 
 

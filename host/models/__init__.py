@@ -6,11 +6,13 @@ Creates: `<cache>/<directory>` with the files of one checkpoint and their SHA256
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from host import command
 from host.files import lock
 from host.images import disk
 from host.models import hub, packages
@@ -64,17 +66,25 @@ def purge(cache: Path, directories: Iterable[str]) -> list[Path]:
 def ensure_weights(spec: WeightsPlan, cache: Path) -> None:
     """Makes the weights of `spec` below `cache`, once and by one process at a time. Raises HostError."""
     place = Place(cache, spec.directory)
-    if place.look() == "whole":
+    if place.look() == "whole" and not place.work.exists():
         return
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        _make_cache(cache)
         with lock(cache / f".{spec.directory}.lock", what=f"the weights of {spec.repository}"):
             _ensure_alone(spec, place)
     except PermissionError as error:
         raise HostError(
             f"the model cache {cache} cannot be written: {error.strerror}",
-            remedy=f"sudo chown -R $USER {cache}, or name another modelCache.path in the stack file",
+            remedy=f"sudo install -d -o $USER {cache}, or name another modelCache.path in the stack file",
         ) from error
+
+
+def _make_cache(cache: Path) -> None:
+    """The folder, for the caller to write in; the plan lists it as made by root where it lies outside the home."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except PermissionError:
+        command.run(["install", "-d", "-o", str(os.getuid()), "-g", str(os.getgid()), cache], timeout=20, root=True)
 
 
 def _ensure_alone(spec: WeightsPlan, place: Place) -> None:
@@ -82,6 +92,7 @@ def _ensure_alone(spec: WeightsPlan, place: Place) -> None:
         with step(f"model {spec.repository}: checksums"):
             place.verify()
     if place.look() == "whole":
+        place.discard()
         return
     place.refuse_foreign()
     room = spec.download_gib * (_PACKAGES_ROOM if spec.packages else _HUB_ROOM)

@@ -52,7 +52,7 @@ def _said(error: CommandFailed, where: str, spec: WeightsPlan) -> HostError:
         who = "the token in HF_TOKEN has no access to it" if token else "it asks for a token, and HF_TOKEN is not set"
         return HostError(
             f"{where} was refused: {who}",
-            remedy=f"accept its licence at huggingface.co/{spec.repository}, set the token (./lab secrets), {again}",
+            remedy=f"accept its licence at huggingface.co/{spec.repository}, set the token (export HF_TOKEN=hf_...), {again}",
         )
     if error.code == NOT_THERE:
         return HostError(f"{where} does not exist on Hugging Face", remedy="correct model or revision in the stack file")

@@ -81,6 +81,11 @@ class Place:
         write_atomic(self.folder / _STAMP, json.dumps(self._stamp(sums)))
         shutil.rmtree(self.work)
 
+    def discard(self) -> None:
+        """Drops what a run left that was killed after its last step."""
+        if (self.work / _MARK).exists():
+            shutil.rmtree(self.work)
+
     def _listed(self) -> dict[str, str]:
         """SHA256SUMS as name -> digest; empty where there is none."""
         try:
