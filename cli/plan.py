@@ -13,7 +13,7 @@ from rich.table import Table
 from cli.output import console, error_document, print_json
 from cli.plan_bars import budget_text, card_segments, card_title, model_rows
 from cli.stack_preview import load_plan
-from stacks.errors import LabError
+from stacks.errors import LabError, Problem, SettingsError
 from stacks.stack_file import stack_names
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(root: Path, stack: str | None, *, as_json: bool, svg: Path | None) -> No
     if not wanted:
         raise LabError("there is no stack file here", remedy="write Pulumi.STACK.yaml; see README.md")
     if svg is not None and len(wanted) != 1:
-        raise LabError("--svg draws one plan", remedy=f"name the stack: ./lab plan {wanted[0]} --svg {svg}")
+        raise SettingsError([Problem("command line", "--svg", "it draws one plan", f"name the stack: ./lab plan {wanted[0]} --svg {svg}")])
     plans: dict[str, Plan | LabError] = {}
     for name in wanted:
         try:

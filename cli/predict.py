@@ -31,7 +31,7 @@ def run(path: Path, *, output: Path | None) -> None:
 def _read(path: Path) -> list[dict[str, Any]]:
     """The decoded lines. Raises CasesError with every line that cannot be answered."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise CasesError(f"cannot read {path}: {reason}", remedy="give a file with one JSON object a line") from error

@@ -251,3 +251,65 @@ def test_bad_lines_are_reported_together_and_nothing_is_written(tmp_path: Path) 
     ] == [True] * 4
     assert caught.value.exit_code == 2
     assert not out.exists()
+
+
+def _answered(**given: Any) -> dict[str, Any]:
+    row = {"id": "x", "input": {"hf_config": LLAMA8B, "gpu_total_gib": 23.5, "vllm_version": "0.20.0", "max_model_len": 8192, **given}}
+    assert cases.problems(row) == []
+    return cases.answer(cases.read(row))
+
+
+@pytest.mark.parametrize(
+    ("word", "config", "same_as"),
+    [
+        (None, {"quant_method": "awq", "bits": 4}, "awq"),
+        (None, {"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8_block"),
+        ("compressed-tensors", {"quant_method": "compressed-tensors", "format": "int-quantized"}, "w8a8_int8"),
+        ("modelopt", {"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4"),
+        ("awq_marlin", None, "awq"),
+        (None, None, "none"),
+    ],
+)
+def test_an_unnamed_quantization_is_read_from_the_checkpoint(word: str | None, config: dict[str, Any] | None, same_as: str) -> None:
+    carried = {**LLAMA8B, "quantization_config": config} if config else LLAMA8B
+    assert _answered(hf_config=carried, quantization=word)["weights_gib"] == _answered(quantization=same_as)["weights_gib"]
+
+
+@pytest.mark.parametrize("config", [{**LLAMA8B, "num_hidden_layers": 1e30}, {**LLAMA8B, "vision_config": {"mlp_ratio": None}}, None])
+def test_an_odd_config_costs_its_own_row_only(config: dict[str, Any] | None) -> None:
+    assert isinstance(_answered(hf_config=config)["fits"], bool)
+
+
+def test_what_vllm_itself_accepts_is_accepted() -> None:
+    assert _answered(compute_capability=8.9) == _answered(compute_capability="8.9")
+    assert _answered(max_model_len=-1) == _answered(max_model_len="auto") == _answered(max_model_len=None)
+
+
+def test_windows_holds_more_of_a_larger_card() -> None:
+    def starts(total: float, utilization: float) -> bool:
+        return (
+            predict(
+                make(LLAMA8B, total_gib=total, wsl2=True, capability=(12, 0), gpu_memory_utilization=utilization, quantization="awq")
+            ).failed
+            is not Condition.FREE_MEMORY
+        )
+
+    # Logs: 6.93 of 8.0 GiB free, and 30.2 of 31.84 GiB, less than the 30.25 that 0.95 asks for.
+    assert starts(8.0, 0.84)
+    assert starts(31.84, 0.94)
+    assert not starts(31.84, 0.95)
+
+
+def test_falcon_h1_has_a_gate() -> None:
+    config = {**LLAMA8B, "model_type": "falcon_h1"}
+    assert Architecture.from_hf_config(config).linear_weights >= Architecture.from_hf_config(LLAMA8B).linear_weights
+
+
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    from cli.predict import run
+
+    file, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
+    row = json.dumps({"id": "a", "why": "one\u2028two", "input": {"hf_config": LLAMA8B}}, ensure_ascii=False)
+    file.write_text(f"\ufeff{row}\n", encoding="utf-8")
+    run(file, output=out)
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 1

@@ -85,6 +85,8 @@ class Architecture:
     layers: tuple[Layer, ...]
     linear_weights: int
     """Weights in linear layers of the decoder: what a quantization makes smaller, experts included."""
+    recurrent_weights: int = 0
+    """Those of them that lie in recurrent mixers, which NVFP4 checkpoints keep partly in 8 or 16 bit."""
     router_weights: int = 0
     """Weights of routers and other small parts that stay in 16 bit."""
     vision_weights: int = 0

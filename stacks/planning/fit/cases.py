@@ -5,6 +5,7 @@ Only `id`, `kind` and `input` of a case are ever read, never what was observed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,6 +31,7 @@ _NUMBERS = (
     "block_size",
 )
 _WORDS = ("quantization", "dtype", "kv_cache_dtype", "gpu_name", "compute_capability", "vllm_version", "engine")
+_AUTOMATIC = (-1, "auto")  # vLLM >= 0.14 fits the length by itself
 _FLAGS = ("enforce_eager", "multimodal_inputs", "enable_prefix_caching")
 
 
@@ -50,13 +52,16 @@ def problems(row: Any) -> list[str]:
     given = row.get("input")
     if not isinstance(given, dict):
         return [*found, "no input (an object)"]
-    if not isinstance(given.get("hf_config"), dict):
+    if not isinstance(given.get("hf_config"), dict | None):
         found.append("no input.hf_config (config.json as an object)")
     for name in _NUMBERS:
         value = given.get(name)
+        if name == "max_model_len" and value in _AUTOMATIC:
+            continue
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9):
             found.append(f"input.{name} is not a number")
-    found.extend(f"input.{name} is not a string" for name in _WORDS if not isinstance(given.get(name), str | None))
+    words = (name for name in _WORDS if not (name == "compute_capability" and isinstance(given.get(name), int | float)))
+    found.extend(f"input.{name} is not a string" for name in words if not isinstance(given.get(name), str | None))
     found.extend(f"input.{name} is not true or false" for name in _FLAGS if not isinstance(given.get(name), bool | None))
     return found
 
@@ -64,10 +69,14 @@ def problems(row: Any) -> list[str]:
 def read(row: Mapping[str, Any]) -> Case:
     """The case of a line without `problems`."""
     given = row["input"]
+    if given.get("hf_config") is None:
+        return Case(row["id"], None, "hf_config is not known")
     try:
         architecture = Architecture.from_hf_config(given["hf_config"])
     except CatalogError as error:
         return Case(row["id"], None, error.message)
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:  # a value of a kind that no model type writes there
+        return Case(row["id"], None, f"config.json cannot be read: {error}")
     name = given.get("gpu_name")
     return Case(
         row["id"],
@@ -82,13 +91,13 @@ def read(row: Mapping[str, Any]) -> Case:
             wsl2=_windows(name, given.get("gpu_total_gib")),
             gpu_memory_utilization=_positive(given.get("gpu_memory_utilization")),
             kv_cache_memory_gib=_positive(given.get("kv_cache_memory_gib")),
-            max_model_len=_whole(given.get("max_model_len")),
+            max_model_len=None if given.get("max_model_len") in _AUTOMATIC else _whole(given.get("max_model_len")),
             max_num_seqs=_whole(given.get("max_num_seqs")),
             max_num_batched_tokens=_whole(given.get("max_num_batched_tokens")),
             enforce_eager=bool(given.get("enforce_eager")),
             dtype=_dtype(given.get("dtype")),
             kv_cache_dtype=given.get("kv_cache_dtype") or "auto",
-            quantization=(given.get("quantization") or "none").lower(),
+            quantization=_quantization(given.get("quantization"), given["hf_config"]),
             checkpoint_gib=_positive(given.get("checkpoint_gib")),
             tensor_parallel=_whole(given.get("tensor_parallel")) or 1,
             pipeline_parallel=_whole(given.get("pipeline_parallel")) or 1,
@@ -143,6 +152,35 @@ def _engine(word: str | None) -> Literal["V0", "V1"] | None:
     return "V0" if word == "V0" else "V1" if word == "V1" else None
 
 
+_METHODS = {
+    "awq_marlin": "awq", "auto_awq": "awq", "gptq_marlin": "gptq", "auto_gptq": "gptq", "auto-round": "w4a16", "int4": "w4a16",
+    "fbgemm_fp8": "fp8", "modelopt_fp4": "nvfp4", "fp4": "nvfp4", "int8": "w8a8_int8", "gguf": "gguf_q4_k_m",
+}  # fmt: skip
+_FORMATS = {"int-quantized": "w8a8_int8", "float-quantized": "fp8", "naive-quantized": "fp8", "nvfp4-pack-quantized": "nvfp4"}
+
+
+def _quantization(word: str | None, config: Mapping[str, Any]) -> str:
+    """The method as the weights know it; from the checkpoint's own quantization_config where the case leaves it open or says a family."""
+    said = (word or "").lower()
+    if said not in ("", "compressed-tensors", "modelopt", "bitsandbytes", "bnb", "auto"):
+        return _METHODS.get(said, said)
+    inner = config.get("text_config")
+    found = config.get("quantization_config") or (inner.get("quantization_config") if isinstance(inner, Mapping) else None)
+    if not isinstance(found, Mapping):
+        return "bnb_nf4" if said in ("bitsandbytes", "bnb") else "none"
+    method, text = str(found.get("quant_method") or said).lower(), json.dumps(found).lower()
+    if method == "fp8":
+        return "fp8_block" if found.get("weight_block_size") else "fp8"
+    if method in ("bitsandbytes", "bnb"):
+        return "bnb_int8" if found.get("load_in_8bit") else "bnb_nf4"
+    if method == "compressed-tensors":
+        packed = "w8a16" if '"num_bits": 8' in text else "w4a16"
+        return _FORMATS.get(str(found.get("format")), packed)
+    if method == "modelopt":
+        return "nvfp4" if "nvfp4" in text else "fp8"
+    return _METHODS.get(method, method)
+
+
 def _dtype(word: str | None) -> Literal["bfloat16", "float16", "float32"] | None:
     plain = (word or "").removeprefix("torch.")
     if plain in ("half", "float16"):
@@ -150,6 +188,7 @@ def _dtype(word: str | None) -> Literal["bfloat16", "float16", "float32"] | None
     return "bfloat16" if plain == "bfloat16" else "float32" if plain in ("float", "float32") else None
 
 
-def _capability(word: str | None) -> tuple[int, int] | None:
-    major, _, minor = (word or "").partition(".")
+def _capability(word: str | float | None) -> tuple[int, int] | None:
+    major, _, minor = str(word if word is not None else "").partition(".")
+    minor = minor or "0"
     return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None

@@ -75,7 +75,10 @@ def _after_kv(run: EngineRun, resolved: Resolved, parts: Parts, *, free: float, 
     warm = activations.warmup_gib(run.architecture, seqs=resolved.seqs)
     if run.kv_cache_memory_gib is not None:  # no profile has kept room for the peak of a step
         warm = max(warm, parts.activation)
-    return free - parts.weights - parts.non_torch - max(0.0, kv) - real - warm
+    own = parts.non_torch
+    if resolved.rules.accounting == "device":  # what is charged there has left `free` already: the context and the neighbours
+        own = min(own, constant("nonTorch.growthGiB") + constant("nonTorch.growthPerRankGiB") * (run.tensor_parallel - 1))
+    return free - parts.weights - own - max(0.0, kv) - real - warm
 
 
 def _oom(run: EngineRun) -> str:

@@ -12,6 +12,7 @@ from stacks.planning.fit.hf_weights import weights_of
 from stacks.planning.fit.hf_words import Words
 
 _ENCODERS = ("bert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "distilbert", "deberta-v2", "camembert", "mpnet", "new", "gte")
+_MOST_LAYERS = 10_000
 _TEXT = ("text_config", "llm_config", "language_config", "thinker_config", "language_model")
 _VISION = ("vision_config", "vision_tower", "img_processor", "vit_config", "audio_config", "vision_encoder")
 _NO_GATE = (
@@ -31,6 +32,27 @@ _NO_GATE = (
 )
 
 
+# What transformers' configuration classes fill in: config.json leaves out what equals it.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "gemma3_text": {
+        "vocab_size": 262208,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "max_position_embeddings": 131072,
+    },
+    "llama": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000},
+    "mistral": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 32000,
+    },
+}
+
+
 def _text(config: Mapping[str, Any]) -> dict[str, Any]:
     """The language model's own part, with what only the outer map says (tie_word_embeddings, dtype) beneath it."""
     for key in _TEXT:
@@ -38,6 +60,8 @@ def _text(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(inner, Mapping) and inner:
             nested = _text(inner)
             return {**{k: v for k, v in config.items() if k not in nested and k not in _TEXT}, **nested}
+    if config.get("model_type") == "dbrx":  # attention and experts have maps of their own
+        return {**dict(config.get("attn_config") or {}), **dict(config.get("ffn_config") or {}), **config}
     return dict(config)
 
 
@@ -45,10 +69,17 @@ def read(config: Mapping[str, Any]) -> Architecture:
     """See Architecture.from_hf_config."""
     words = Words(_text(config))
     kind = str(words.get("model_type") or config.get("model_type") or "").lower()
+    if any(isinstance(config.get(key), Mapping) for key in _TEXT):  # only nested maps leave out what equals a default
+        words.config = {**_DEFAULTS.get(kind, {}), **{k: v for k, v in words.config.items() if v is not None}}
+    listed = words.config.get("layers_block_type") or words.config.get("hybrid_override_pattern") or words.config.get("layer_types")
+    if not words.whole("num_hidden_layers", 0) and isinstance(listed, list | str):
+        words.config = {**words.config, "num_hidden_layers": len(listed)}
     encoder = kind in _ENCODERS
     layers_count, hidden = words.need("num_hidden_layers"), words.need("hidden_size")
     vocabulary = words.need("vocab_size")
     heads = words.need("num_attention_heads")
+    if layers_count > _MOST_LAYERS:
+        words.missing.append("num_hidden_layers")
     if words.missing:
         raise CatalogError(
             f"config.json of a {kind or 'model'} says nothing of: {', '.join(sorted(words.missing))}",
@@ -57,11 +88,13 @@ def read(config: Mapping[str, Any]) -> Architecture:
     if not words.get("head_dim"):
         words.config = {**words.config, "head_dim": max(1, hidden // heads)}
     experts = _experts(words, layers_count)
-    gated = not (kind.startswith(_NO_GATE) and not kind.startswith(("phi3", "phi4", "phimoe")))
+    gated = not (kind.startswith(_NO_GATE) and not kind.startswith(("phi3", "phi4", "phimoe", "falcon_h1")))
     intermediate = words.whole("intermediate_size", 4 * hidden)
+    if kind == "qwen":  # the first Qwen counts gate and up together
+        intermediate //= 2
     layers = (None,) * layers_count if encoder else layers_of(words, kind, layers_count, heads)
     vision, vision_weights = _vision(config)
-    linear, router = weights_of(words, layers, layers_count, hidden, intermediate, heads, gated, experts)
+    linear, router, recurrent = weights_of(words, layers, layers_count, hidden, intermediate, heads, gated, experts)
     states = [layer for layer in layers if isinstance(layer, State)]
     attention = next((layer for layer in layers if isinstance(layer, Attention) and layer.kind != "mla"), None)
     return Architecture(
@@ -76,6 +109,7 @@ def read(config: Mapping[str, Any]) -> Architecture:
         dtype=str(words.get("dtype") or words.get("torch_dtype") or "bfloat16").removeprefix("torch."),
         layers=layers,
         linear_weights=linear,
+        recurrent_weights=recurrent,
         router_weights=router,
         vision_weights=vision_weights,
         vision=vision,
@@ -100,12 +134,12 @@ def _rotary(words: Words) -> int:
         return words.whole("qk_rope_head_dim", 64)
     nested = words.get("rope_parameters")
     share = words.get("partial_rotary_factor", nested.get("partial_rotary_factor") if isinstance(nested, Mapping) else None)
-    return int(words.whole("head_dim", 64) * (float(share) if isinstance(share, int | float) else 1.0))
+    return int(words.whole("head_dim", 64) * (share if isinstance(share, int | float) and 0 <= share <= 1 else 1.0))
 
 
 def _tied(words: Words, config: Mapping[str, Any], kind: str) -> bool:
     value = config.get("tie_word_embeddings", words.get("tie_word_embeddings"))
-    return bool(value) if isinstance(value, bool) else kind.startswith(("gemma", "opt", "gpt2", "cohere", "bert"))
+    return bool(value) if isinstance(value, bool) else kind.startswith(("gemma", "opt", "gpt2", "cohere", "bert", "bloom", "starcoder2"))
 
 
 def _unmodelled(kind: str, words: Words) -> tuple[str, ...]:
@@ -129,6 +163,8 @@ def _experts(words: Words, layers: int) -> Experts | None:
     shared = words.whole("shared_expert_intermediate_size", 0) or width * words.whole(
         "n_shared_experts", words.whole("num_shared_experts", 0)
     )
+    if not shared and str(words.get("model_type") or "").startswith("llama4"):  # one, which config.json does not mention
+        shared = width
     sparse = layers
     if pattern := words.config.get("hybrid_override_pattern"):
         sparse = str(pattern).count("E")
@@ -147,9 +183,15 @@ def _vision(config: Mapping[str, Any]) -> tuple[Vision | None, int]:
         inner = config.get(key)
         if isinstance(inner, Mapping) and inner:
             words = Words({**inner, **({"num_hidden_layers": inner["depth"]} if "depth" in inner else {})})
-            hidden, depth = words.whole("hidden_size", words.whole("embed_dim", 1024)), words.whole("num_hidden_layers", 24)
+            hidden, depth = (
+                words.whole("embed_dim", words.whole("hidden_size", 1024)),
+                words.whole("num_hidden_layers", 24),
+            )  # Qwen2-VL: hidden_size is the language model's
             wide = words.whole("intermediate_size", int(hidden * float(inner.get("mlp_ratio", 4))))
-            merge, out = words.whole("spatial_merge_size", 1), words.whole("out_hidden_size", 0)
+            merge, out = (
+                words.whole("spatial_merge_size", 1),
+                words.whole("out_hidden_size", words.whole("hidden_size", 0) if words.whole("embed_dim", 0) else 0),
+            )
             gate = 3 if inner.get("model_type") == "qwen2_5_vl" else 2
             merged = hidden * merge * merge
             merger = merged * merged + merged * (out or 0)

@@ -37,17 +37,18 @@ def weights_of(
     heads: int,
     gated: bool,
     experts: Experts | None,
-) -> tuple[int, int]:
-    """(weights in linear layers, weights that stay in 16 bit beside embeddings)."""
+) -> tuple[int, int, int]:
+    """(weights in linear layers, weights that stay in 16 bit beside embeddings, those of the first in recurrent mixers)."""
     matrices = 3 if gated else 2
     shared_kv = words.whole("num_kv_shared_layers", 0)
     mixers: dict[Attention | State, int] = {}
-    total = 0
+    total = recurrent = 0
     for layer in layers:
         if layer is not None:
             if layer not in mixers:
                 mixers[layer] = _mixer_weights(layer, words, hidden, heads)
             total += mixers[layer]
+            recurrent += mixers[layer] if isinstance(layer, State) else 0
     if shared_kv and mixers:  # layers that share another's KV still have their query and output projections
         total += shared_kv * 2 * hidden * heads * words.whole("head_dim", 64)
     if not mixers:  # an encoder
@@ -59,6 +60,6 @@ def weights_of(
         dense = count - sparse
     total += dense * matrices * hidden * intermediate
     if experts is None:
-        return total, 0
+        return total, 0, recurrent
     total += sparse * matrices * hidden * (experts.count * experts.intermediate + experts.shared)
-    return total, sparse * experts.count * hidden
+    return total, sparse * experts.count * hidden, recurrent

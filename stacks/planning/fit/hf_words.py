@@ -9,7 +9,7 @@ _ALIASES = {
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
     "hidden_size": ("n_embd", "d_model"),
     "num_attention_heads": ("n_head", "n_heads", "num_heads"),
-    "num_key_value_heads": ("num_kv_heads", "multi_query_group_num", "n_head_kv", "num_query_groups"),
+    "num_key_value_heads": ("num_kv_heads", "kv_n_heads", "multi_query_group_num", "n_head_kv", "num_query_groups"),
     "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size", "d_ff", "intermediate_dim"),
     "max_position_embeddings": ("n_positions", "n_ctx", "seq_length", "max_seq_len", "max_sequence_length", "model_max_length"),
     "vocab_size": ("padded_vocab_size", "n_vocab"),
@@ -24,6 +24,9 @@ _ALIASES = {
     "n_groups": ("mamba_n_groups", "mamba_ngroups"),
     "conv_kernel": ("mamba_d_conv", "d_conv"),
 }
+
+
+_LARGEST = 1 << 40  # nothing in a config.json is larger; NaN and infinity are not below it
 
 
 class Words:
@@ -46,7 +49,7 @@ class Words:
         if isinstance(value, list):
             numbers = [v for v in value if isinstance(v, int) and not isinstance(v, bool)]
             value = max(numbers) if numbers else None
-        return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else default
+        return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST else default
 
     def need(self, key: str) -> int:
         value = self.whole(key, 0)

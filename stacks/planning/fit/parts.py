@@ -46,9 +46,10 @@ def parts_of(run: EngineRun) -> Parts:
 
 def _others_gib(run: EngineRun) -> float:
     """GiB that other processes hold before the start, as far as it is known."""
-    if run.total_gib is None or run.free_gib is None:
+    free = free_at_start_gib(run)
+    if run.total_gib is None or free is None:
         return 0.0
-    return max(0.0, run.total_gib - run.free_gib - graphs.context_gib(run.capability))
+    return max(0.0, run.total_gib - free - graphs.context_gib(run.capability))
 
 
 def free_at_start_gib(run: EngineRun) -> float | None:
@@ -57,7 +58,9 @@ def free_at_start_gib(run: EngineRun) -> float | None:
         return None
     if run.free_gib is not None:
         return run.free_gib
-    return run.total_gib - (constant("context.wsl2GiB") if run.wsl2 else graphs.context_gib(run.capability))
+    if run.wsl2:
+        return run.total_gib - constant("context.wsl2GiB") - constant("context.wsl2Share") * run.total_gib
+    return run.total_gib - graphs.context_gib(run.capability)
 
 
 def band_gib(run: EngineRun) -> float:

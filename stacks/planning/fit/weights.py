@@ -94,7 +94,9 @@ def _network_gib(
 def _linear_bytes(shape: Architecture, quantization: str, tensor_parallel: int, dtype_bytes: float) -> float:
     """Bytes of all linear layers over the ranks of one tensor-parallel group."""
     if quantization != _MARLIN_PADDED or shape.experts is None:
-        return shape.linear_weights * bytes_per_weight(quantization, dtype_bytes)
+        each = bytes_per_weight(quantization, dtype_bytes)
+        kept = constant("weights.nvfp4RecurrentKept") if quantization == "nvfp4" else 0.0
+        return shape.linear_weights * each + kept * shape.recurrent_weights * (dtype_bytes - each)
     experts = shape.experts  # MXFP4 checkpoints quantize the experts alone, and the kernels want padded widths
     plain = experts.layers * experts.count * 3 * shape.hidden * experts.intermediate
     wide = _up(shape.hidden, constant("weights.mxfp4PadWidth"))
