@@ -45,7 +45,9 @@ def run(gpu: str, *, platform: str, display: bool, context: int, requests: int, 
         )
         return
     out = console()
-    out.print(f"[bold]{catalog.gpu(card).name}[/], {platform}: {len(fitting)} of {len(found)} models fit with {context} tokens or more\n")
+    out.print(
+        f"[bold]{catalog.gpu(card).name}[/], {platform}: {len(fitting)} of {len(found)} models fit with {context} tokens or more, or all that they were trained for\n"
+    )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("model", "parameters", "weights", "longest context", "KV cache", "at most, at that length", ""):
         table.add_column(title, overflow="fold")

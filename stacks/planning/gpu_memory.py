@@ -79,6 +79,7 @@ def refuse(draft: GpuDraft, prediction: Prediction, notes: Notes) -> None:
     if prediction.verdict is Verdict.TOO_CLOSE:
         margin = f"{prediction.margin_gib:+.2f} GiB" if prediction.margin_gib is not None else "unknown"
         said = (
-            f"; too close to call: the margin is {margin} and the error band {gib(draft.band)}, so that the plan does not rely on it{said}"
+            f"; too close to call: the margin is {margin} and the error band {gib(draft.band)}, so that the plan does not rely on it"
+            + said.replace("vLLM would refuse:", "where it fails, vLLM says:")
         )
     notes.refuse(f"{wish.name}: {text}{said}")
