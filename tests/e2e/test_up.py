@@ -85,11 +85,14 @@ class Lab:
 def _fresh(folder: Path, stack: str, slot: int) -> Iterator[Lab]:
     """A lab whose stack is not there yet; what the test leaves is removed."""
     lab, state = Lab(folder, stack, slot), Path(names.state_folder(stack)).expanduser()
-    if state.exists():
-        lab.down()
+
+    def remove() -> None:
+        if (state / "state.json").exists() or (state / "cluster").exists():
+            lab.down()
+
+    remove()
     yield lab
-    if state.exists():
-        lab.down()
+    remove()
 
 
 @pytest.fixture
