@@ -11,6 +11,7 @@ from cli.check import check_all
 from cli.consent import ask
 from cli.deployed import Deployed, deployed, remember
 from cli.output import MARKS, console, fail, print_json
+from cli.root_rights import root_rights
 from cli.status import cluster_status
 from host.generation import ClusterReplaced, accept_replacement, recorded_uid, wanted_generation
 from host.models import ensure_weights
@@ -39,7 +40,8 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
         _print_changes(target)
         ask("Change this machine so?", yes=yes or _allowed(target), remedy=f"./lab up {target.stack} --yes")
     remember(target.stack)
-    result = _apply(target, quiet=as_json)
+    with root_rights(f"./lab up {target.stack}"):
+        result = _apply(target, quiet=as_json)
     walks = check_all(target) if result.ok and (as_json or not _ran_check(result)) else None
     summary = {
         "stack": target.stack,

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from stacks.errors import HostError
 
 _SHOWN_LINES = 20
+_WATCHED = Path(__file__).with_name("watched.py")
+_LATE = 124  # what watched.py ends with when the time is over
+_PATIENCE = 30.0  # seconds that watched.py may need beyond the limit
+NO_ROOT = "root is needed, and sudo asks for a password that nobody can type here"
+GET_ROOT = "in this terminal: sudo -v; then the same again (or allow sudo without a password, or run ./lab as root)"
 
 
 class CommandFailed(HostError):
@@ -37,12 +44,12 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Runs one program and returns what it said; `timeout` is in seconds, `text` its standard input, `environment` is added to ours.
 
-    With `log` both outputs go to that file, and the failure shows its end. With `root` and without being root it runs through `sudo -n`.
-    Raises CommandFailed.
+    With `log` both outputs go to that file, and the failure shows its end. With `root` and without being root it runs through `sudo -n`,
+    and ends with us all the same. Raises CommandFailed.
     """
     command = [str(a) for a in arguments]
     if root and os.geteuid() != 0:
-        command = ["sudo", "-n", *command]
+        command, timeout = as_root(command, limit=timeout), timeout + _PATIENCE
     feed = {"input": text} if text is not None else {"stdin": subprocess.DEVNULL}
     try:
         if log is None:
@@ -77,6 +84,33 @@ def run(
     except subprocess.TimeoutExpired as error:
         output = error.output or b""
         raise CommandFailed(command, None, output.decode(errors="replace") if isinstance(output, bytes) else output) from None
+    if done.returncode == _LATE and str(_WATCHED) in command:
+        raise CommandFailed(command, None, (done.stdout or "") + (done.stderr or ""))
     if check and done.returncode:
         raise CommandFailed(command, done.returncode, (done.stdout or "") + (done.stderr or ""))
     return done
+
+
+def as_root(words: Sequence[str], *, limit: float = 0) -> list[str]:
+    """The words that run a command as root without asking, for as long as we live and at most `limit` seconds (0: no limit)."""
+    return ["sudo", "-n", sys.executable, "-I", "-S", str(_WATCHED), str(os.getpid()), f"{limit:g}", *words]
+
+
+def can_be_root() -> bool:
+    """Whether `root=True` works at this moment without a question."""
+    if os.geteuid() == 0:
+        return True
+    try:
+        return run(["sudo", "-n", "true"], timeout=20, check=False).returncode == 0
+    except CommandFailed:
+        return False
+
+
+def become_root(words: Sequence[str]) -> NoReturn:
+    """Goes on as root with our own output; ends with the exit code of that. Raises HostError where nobody can be asked for a password."""
+    if not can_be_root():
+        raise HostError(NO_ROOT, remedy=GET_ROOT)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not through run(): its progress must be seen while it works.
+    sys.exit(subprocess.run(as_root(words), stdin=subprocess.DEVNULL, check=False).returncode)

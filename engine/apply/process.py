@@ -49,9 +49,10 @@ def run(
     """
     around.interrupt.check()
     supervised = [sys.executable, "-I", "-S", str(_SUPERVISOR), str(os.getpid()), str(_GRACE), *command]
+    # A group of its own, not a session: sudo remembers a password for the terminal's session.
     process = subprocess.Popen(
         supervised, cwd=folder, env=dict(environment), stdin=subprocess.PIPE if text is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, pass_fds=[around.lock],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0, pass_fds=[around.lock],
     )  # fmt: skip
     streams = {"stdout": process.stdout, "stderr": process.stderr}
     chunks: dict[str, list[bytes]] = {name: [] for name in streams}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from host import files, state
+from host import command, files, state
 from host.embedded import cgroups, images, namespaces, ownership, parts, preflight, programs, teardown
 from host.embedded.converge import Converging, supervisor
 from host.embedded.layout import Layout
@@ -100,7 +100,7 @@ def _layout(environment: Mapping[str, str]) -> Layout:
 
 
 def _as_root(verb: str, environment: Mapping[str, str]) -> NoReturn:
-    """Becomes the same verb under `sudo -n`, with the caller's home and as the owner of what it writes for the caller."""
+    """Becomes the same verb under `sudo`, with the caller's home and as the owner of what it writes for the caller."""
     kept = {name: environment[name] for name in ("LAB_STACK", "LAB_SPEC", "LAB_GENERATION", "PATH") if name in environment}
     kept |= {
         "LAB_BY_STACK": str(int(_by_stack(environment))),
@@ -110,9 +110,7 @@ def _as_root(verb: str, environment: Mapping[str, str]) -> NoReturn:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    words = ["sudo", "-n", "env", *(f"{n}={v}" for n, v in kept.items()), sys.executable, "-m", "host", "embedded", verb]
-    sys.stderr.flush()
-    os.execvp(words[0], words)  # noqa: S606 - not through the wrapper: its progress must be seen while it works
+    command.become_root(["env", *(f"{n}={v}" for n, v in kept.items()), sys.executable, "-m", "host", "embedded", verb])
 
 
 def _lock(layout: Layout) -> Path:

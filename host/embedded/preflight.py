@@ -60,8 +60,8 @@ def _machine() -> Iterable[str]:
 def _rights() -> Iterable[str]:
     if os.geteuid() != 0 and not shutil.which("sudo"):
         yield "root is needed and there is no sudo: run it as root"
-    elif os.geteuid() != 0 and command.run(["sudo", "-n", "true"], timeout=20, check=False).returncode:
-        yield "root is needed and `sudo -n true` does not work: allow sudo without a password (NOPASSWD), or run ./lab as root"
+    elif not command.can_be_root():
+        yield f"{command.NO_ROOT}: {command.GET_ROOT}"
 
 
 def _programs() -> Iterable[str]:

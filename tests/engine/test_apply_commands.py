@@ -69,6 +69,13 @@ pulumi.export("said", c.stdout)"""
     assert world.up(HEAD + text).outputs["said"] == "fed inner\n"
 
 
+def test_a_command_stays_in_the_session_that_sudo_knows_and_out_of_the_group_that_ctrl_c_reaches(world: World) -> None:
+    world.up(HEAD + 'local.Command("c", create="ps -o sid=,pgid= -p $$ > ids")')
+    session, group = (int(word) for word in (world.folder / "ids").read_text().split())
+    assert session == os.getsid(0)
+    assert group != os.getpgrp()
+
+
 def test_output_is_told_line_by_line_as_it_comes(world: World) -> None:
     world.up(ONE)
     assert ("c", "created") in world.told("output")
