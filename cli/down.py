@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cli.consent import ask
 from cli.deployed import Deployed, deployed
 from cli.output import MARKS, console, print_json
+from cli.root_rights import root_rights
 from host import command
 from host.state import folder
 from stacks.errors import LabError
@@ -39,9 +40,24 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
             remedy=f"./lab down {others[0]} first, or ./lab down {target.stack} without --purge",
         )
     weights = sorted({m.weights.directory for m in target.plan.models})
+    if purge:
+        from host.models import refuse_purge
+
+        refuse_purge(models, weights)
     what = f"removes {caches} and {', '.join(weights)} in {models}" if purge else f"keeps {caches} and {models}"
     console(stderr=True).print(f"removes the cluster {target.plan.cluster.name} and all that is in it; {what}", markup=False)
     ask("Remove it?", yes=yes, remedy=f"./lab down {target.stack} --yes")
+    with root_rights(f"./lab down {target.stack}"):
+        summary = _remove_all(target, caches if purge else None, models, weights)
+    kept = [str(p) for p in (caches, models) if p.exists()]
+    if as_json:
+        print_json({"stack": target.stack, "summary": summary, "kept": kept})
+    else:
+        console().print(f"stack {target.stack} is down" + (f"; kept {', '.join(kept)}" if kept else ""), markup=False)
+
+
+def _remove_all(target: Deployed, caches: Path | None, models: Path, weights: list[str]) -> dict[str, int]:
+    """The stack, its cluster and what is recorded of it; `caches` too where they are given, and then the weights in `models`."""
     from engine import lock_state
 
     summary = _remove(target) if target.state.exists() else {}
@@ -50,7 +66,7 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
             raise LabError("another run has made the stack again meanwhile", remedy=f"./lab down {target.stack}")
         if (folder(target.stack) / "cluster").exists():  # its record was lost, or the stack lost its bootstrap
             _remove_cluster(target)
-        if purge:
+        if caches:
             from host.models import purge as purge_weights
 
             purge_weights(models, weights)
@@ -59,11 +75,7 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
             (folder(target.stack) / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder(target.stack).rmdir()
-    kept = [str(p) for p in (caches, models) if p.exists()]
-    if as_json:
-        print_json({"stack": target.stack, "summary": summary, "kept": kept})
-    else:
-        console().print(f"stack {target.stack} is down" + (f"; kept {', '.join(kept)}" if kept else ""), markup=False)
+    return summary
 
 
 def _remove(target: Deployed) -> dict[str, int]:

@@ -45,11 +45,9 @@ def destroy(environment: Mapping[str, str]) -> None:
 def purge(cache: Path, directories: Iterable[str]) -> list[Path]:
     """Removes the weights of these directories that the lab made, and the cache where nothing is left in it; returns what is gone.
 
-    Raises HostError where one holds files of somebody else, before anything is removed.
+    Raises HostError as `refuse_purge` does, before anything is removed.
     """
-    places = [Place(cache, directory) for directory in directories]
-    for place in places:
-        place.refuse_foreign()
+    places = refuse_purge(cache, directories)
     gone = []
     for place in places:
         if place.folder.exists():
@@ -61,6 +59,18 @@ def purge(cache: Path, directories: Iterable[str]) -> list[Path]:
         cache.rmdir()
         gone.append(cache)
     return gone
+
+
+def refuse_purge(cache: Path, directories: Iterable[str]) -> list[Place]:
+    """Raises HostError where the weights hold somebody else's files, or are somebody else's altogether; returns their places."""
+    places = [Place(cache, directory) for directory in directories]
+    for place in places:
+        place.refuse_foreign()
+        if others := [p for p in (place.folder, place.work) if p.exists() and not os.access(p, os.W_OK)]:
+            raise HostError(
+                f"{others[0]} was made by {others[0].owner()}", remedy="purge as that user, or leave --purge out: the weights stay"
+            )
+    return places
 
 
 def ensure_weights(spec: WeightsPlan, cache: Path) -> None:

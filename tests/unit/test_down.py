@@ -68,6 +68,18 @@ def test_a_purge_stops_at_files_that_the_lab_did_not_put_among_its_weights(tmp_p
     assert (ours / "model.safetensors").exists()
 
 
+def test_a_purge_of_another_users_weights_is_refused_before_the_stack_is_touched(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = _weights(tmp_path / "weights", "google-gemma-3-270m-packages")
+    (state.folder("dev") / "cluster").mkdir(parents=True)
+    monkeypatch.setattr(models.os, "access", lambda path, _mode: path != ours)  # root may write everywhere
+    with pytest.raises(HostError, match="was made by"):
+        down.run(project, "dev", yes=True, purge=True, as_json=False)
+    assert ours.exists()
+    assert (state.folder("dev") / "cluster").exists()
+
+
 def test_nobody_to_ask_is_no_consent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115, PTH123
     with pytest.raises(LabError) as raised:
