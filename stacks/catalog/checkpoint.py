@@ -13,7 +13,7 @@ from stacks.catalog.entries import read_yaml
 from stacks.catalog.loader import load, ships
 from stacks.catalog.schema import Model, Quantization, is_id, text_config
 from stacks.errors import CatalogError, LabError, shown
-from stacks.planning.fit.architecture import Architecture
+from stacks.planning.fit.hf_config import read_hf_config
 
 GIB = 2**30
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -145,7 +145,7 @@ def _config_problems(config: Mapping[str, Any]) -> list[tuple[str, str]]:
         said = shown(", ".join(names)) if names else "none"
         return [(f"vLLM does not know its architecture: {said}", f"take another model; known ones: {known['source']}")]
     try:
-        Architecture.from_hf_config(config)
+        read_hf_config(config)
     except CatalogError as error:
         return [(error.message, error.remedy)]
     except (TypeError, ValueError, ArithmeticError) as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stacks.planning.fit.architecture import Architecture, Attention
+from stacks.planning.fit.architecture import Attention
+from stacks.planning.fit.hf_config import read_hf_config
 
 _HALF_BYTES = 2
 
@@ -16,9 +17,7 @@ def kv_bytes_per_token(config: Mapping[str, Any]) -> int:
     Layers with a sliding window stop growing at their window, recurrent ones hold a state of fixed size, which is not counted, and an
     encoder keeps nothing. Raises CatalogError where `config` does not say the shape.
     """
-    return sum(
-        count * _values(cache) * _HALF_BYTES for cache, count in Architecture.from_hf_config(config).caches if isinstance(cache, Attention)
-    )
+    return sum(count * _values(cache) * _HALF_BYTES for cache, count in read_hf_config(config).caches if isinstance(cache, Attention))
 
 
 def _values(layer: Attention) -> int:

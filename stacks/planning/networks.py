@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from stacks.catalog import Model
 from stacks.planning.fit import Architecture
+from stacks.planning.fit.hf_config import read_hf_config
 
 _KEPT = 256
 
@@ -30,4 +31,4 @@ class _Key:
 
 @lru_cache(maxsize=_KEPT)
 def _read(key: _Key) -> Architecture:
-    return Architecture.from_hf_config(key.model.config)
+    return read_hf_config(key.model.config)

@@ -13,6 +13,7 @@ import pytest
 from stacks.catalog.loader import load
 from stacks.errors import CatalogError
 from stacks.planning.fit import GIB, Architecture, Attention
+from stacks.planning.fit.hf_config import read_hf_config
 from stacks.planning.fit.kv_cache import Pool, pool
 from stacks.planning.fit.versions import behaviour
 
@@ -43,7 +44,7 @@ def _jobs() -> list[tuple[str, Architecture, Pool, dict[str, Any]]]:
     rules = behaviour(VERSION, "V1")
     for name, config in _configs().items():
         try:
-            shape = Architecture.from_hf_config(config)
+            shape = read_hf_config(config)
         except CatalogError:
             continue
         if shape.unmodelled or not shape.caches or any(isinstance(c, Attention) and c.indexer_bytes for c, _ in shape.caches):

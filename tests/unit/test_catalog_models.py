@@ -7,7 +7,7 @@ import pytest
 from stacks.catalog import Model, load
 from stacks.catalog.kv import kv_bytes_per_token
 from stacks.catalog.schema import text_config
-from stacks.planning.fit.architecture import Architecture
+from stacks.planning.fit.hf_config import read_hf_config
 
 MODELS = load().models
 GIB = 2**30
@@ -28,7 +28,7 @@ def test_the_seeds_models_and_the_common_families_are_there() -> None:
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_predictor_reads_the_config_of_every_model(name: str) -> None:
     model = MODELS[name]
-    shape = Architecture.from_hf_config(model.config)
+    shape = read_hf_config(model.config)
     assert shape.unmodelled == ()
     assert len(shape.layers) == text_config(model.config)["num_hidden_layers"]
     assert shape.encoder == (model.config["model_type"] == "bert")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stacks.planning.fit import GIB, Architecture
+from stacks.planning.fit import GIB
+from stacks.planning.fit.hf_config import read_hf_config
 from stacks.planning.fit.kv_cache import Pool, pool
 from stacks.planning.fit.versions import behaviour
 
@@ -45,7 +46,7 @@ DEEPSEEK_LITE = {
 
 
 def paged(config: dict[str, Any], version: str = "0.33.0", engine: str = "V1", **options: Any) -> Pool:
-    return pool(Architecture.from_hf_config(config), rules=behaviour(version, engine), **options)  # type: ignore[arg-type]
+    return pool(read_hf_config(config), rules=behaviour(version, engine), **options)  # type: ignore[arg-type]
 
 
 def test_phi3_slides_in_every_layer_and_so_needs_one_block_more_than_the_textbook() -> None:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from stacks.errors import CatalogError
 from stacks.planning.fit import (
-    Architecture,
     Condition,
     EngineRun,
     Speculation,
@@ -29,6 +28,7 @@ from stacks.planning.fit import (
     predict,
 )
 from stacks.planning.fit.constants import all_constants
+from stacks.planning.fit.hf_config import read_hf_config
 from tests.unit.test_fit_kv_cache import DEEPSEEK_LITE, GEMMA27B, LLAMA8B, PHI3, QWEN27B
 
 SHARED = Path(os.environ.get("LAB_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -40,14 +40,14 @@ VERSIONS = st.sampled_from(
 )
 QUANTIZATIONS = st.sampled_from(["none", "awq", "fp8", "nvfp4", "gguf_q4_k_m"])
 SEED = EngineRun(
-    architecture=Architecture.from_hf_config(PHI3), version="0.11.0", total_gib=8.0, capability=(7, 5), wsl2=True, quantization="awq",
+    architecture=read_hf_config(PHI3), version="0.11.0", total_gib=8.0, capability=(7, 5), wsl2=True, quantization="awq",
     gpu_memory_utilization=0.4, max_model_len=2048, max_num_seqs=256, max_num_batched_tokens=2048, dtype="float16",
 )  # fmt: skip
 
 
 def make(config: dict[str, Any], **options: Any) -> EngineRun:
     defaults: dict[str, Any] = {"version": "0.33.0", "max_num_seqs": 64, "max_num_batched_tokens": 2048, "max_model_len": 4096}
-    return EngineRun(architecture=Architecture.from_hf_config(config), **defaults | options)
+    return EngineRun(architecture=read_hf_config(config), **defaults | options)
 
 
 def test_the_failure_of_seed_000_is_predicted_in_vllms_words() -> None:
@@ -146,7 +146,7 @@ def test_fits_is_said_only_beyond_the_band() -> None:
 
 def test_options_cost_what_they_allocate() -> None:
     plain = make(LLAMA8B, total_gib=40.0)
-    draft = Speculation(tokens=3, draft=Architecture.from_hf_config(PHI3), quantization="awq")
+    draft = Speculation(tokens=3, draft=read_hf_config(PHI3), quantization="awq")
     for dearer in (
         replace(plain, max_loras=4, max_lora_rank=64),
         replace(plain, speculation=draft),
@@ -166,7 +166,7 @@ def test_every_fitted_constant_has_a_value_and_a_source() -> None:
 
 def test_a_config_without_a_shape_is_refused_with_the_missing_keys() -> None:
     with pytest.raises(CatalogError, match="hidden_size, num_attention_heads, num_hidden_layers, vocab_size"):
-        Architecture.from_hf_config({"model_type": "llama"})
+        read_hf_config({"model_type": "llama"})
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_windows_holds_more_of_a_larger_card() -> None:
 
 def test_falcon_h1_has_a_gate() -> None:
     config = {**LLAMA8B, "model_type": "falcon_h1"}
-    assert Architecture.from_hf_config(config).linear_weights >= Architecture.from_hf_config(LLAMA8B).linear_weights
+    assert read_hf_config(config).linear_weights >= read_hf_config(LLAMA8B).linear_weights
 
 
 def test_lines_are_those_of_the_file(tmp_path: Path) -> None:

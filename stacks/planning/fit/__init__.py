@@ -1,6 +1,6 @@
 """What vLLM does with a card's memory: a pure predictor for one engine start, vLLM 0.6 to 0.33, V0 and V1.
 
-    architecture = Architecture.from_hf_config(config)          # config.json as a map; CatalogError names missing keys
+    architecture = read_hf_config(config)                       # config.json as a map; CatalogError names missing keys
     run = EngineRun(architecture=architecture, version="0.33.0", total_gib=7.79, free_gib=6.9, capability=(7, 5), quantization="awq", ...)
     answer = predict(run)                                       # a Prediction; well under a millisecond
     answer.verdict                                              # Verdict.FITS, REFUSES or TOO_CLOSE; emit FITS only
@@ -13,6 +13,7 @@ rows it was fitted on; everything else is vLLM's own arithmetic, and the docstri
 """
 
 from stacks.planning.fit.architecture import Architecture, Attention, Experts, Layer, State, Vision
+from stacks.planning.fit.hf_config import read_hf_config
 from stacks.planning.fit.parts import outside_gib
 from stacks.planning.fit.predict import kv_needed_gib, largest_len, predict
 from stacks.planning.fit.run import GIB, Condition, EngineRun, Prediction, Speculation, Verdict
@@ -34,4 +35,5 @@ __all__ = [
     "largest_len",
     "outside_gib",
     "predict",
+    "read_hf_config",
 ]

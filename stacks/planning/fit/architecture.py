@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 AttentionKind = Literal["full", "sliding", "chunked", "mla"]
 StateKind = Literal["gdn", "kda", "mamba2"]
@@ -112,10 +111,3 @@ class Architecture:
     def caches(self) -> tuple[tuple[Attention | State, int], ...]:
         """The kinds of cache and how many layers have each, in order of first appearance."""
         return tuple(Counter(layer for layer in self.layers if layer is not None).items())
-
-    @staticmethod
-    def from_hf_config(config: Mapping[str, Any]) -> Architecture:
-        """Reads a config.json (nested text_config and vision_config too). Raises CatalogError naming the keys that are missing."""
-        from stacks.planning.fit.hf_config import read  # noqa: PLC0415  (the reader builds this class)
-
-        return read(config)

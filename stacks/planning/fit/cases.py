@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stacks.errors import CatalogError
-from stacks.planning.fit.architecture import Architecture
+from stacks.planning.fit.hf_config import read_hf_config
 from stacks.planning.fit.predict import predict
 from stacks.planning.fit.run import EngineRun, Prediction
 
@@ -72,7 +72,7 @@ def read(row: Mapping[str, Any]) -> Case:
     if given.get("hf_config") is None:
         return Case(row["id"], None, "hf_config is not known")
     try:
-        architecture = Architecture.from_hf_config(given["hf_config"])
+        architecture = read_hf_config(given["hf_config"])
     except CatalogError as error:
         return Case(row["id"], None, error.message)
     except (ArithmeticError, AttributeError, TypeError, ValueError) as error:  # a value of a kind that no model type writes there

@@ -65,8 +65,8 @@ def _text(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(config)
 
 
-def read(config: Mapping[str, Any]) -> Architecture:
-    """See Architecture.from_hf_config."""
+def read_hf_config(config: Mapping[str, Any]) -> Architecture:
+    """Reads a config.json (nested text_config and vision_config too). Raises CatalogError naming the keys that are missing."""
     words = Words(_text(config))
     kind = str(words.get("model_type") or config.get("model_type") or "").lower()
     if any(isinstance(config.get(key), Mapping) for key in _TEXT):  # only nested maps leave out what equals a default
