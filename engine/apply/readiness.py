@@ -6,10 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from engine.apply.complaints import Get, Object, complaints, condition, is_true, of_pod
 from engine.errors import EngineError
-
-Object = Mapping[str, Any]
-Get = Callable[[str, Mapping[str, str] | None], dict[str, Any] | None]
 
 SKIP: Final = "pulumi.com/skipAwait"
 TIMEOUT: Final = "pulumi.com/timeoutSeconds"
@@ -40,15 +38,6 @@ def missing(item: Object, get: Get) -> str:
     return rule(item, get) if rule else ""
 
 
-def _condition(item: Object, name: str) -> Mapping[str, Any]:
-    found = (item.get("status") or {}).get("conditions") or []
-    return next((condition for condition in found if condition.get("type") == name), {})
-
-
-def _is_true(item: Object, name: str) -> bool:
-    return _condition(item, name).get("status") == "True"
-
-
 def _observed(item: Object) -> bool:
     return bool((item.get("status") or {}).get("observedGeneration", 0) >= item["metadata"].get("generation", 0))
 
@@ -57,13 +46,13 @@ def _deployment(item: Object, get: Get) -> str:
     status, wanted = item.get("status") or {}, (item.get("spec") or {}).get("replicas", 1)
     if not _observed(item):
         return "not seen by its controller yet"
-    progressing = _condition(item, "Progressing")
+    progressing = condition(item, "Progressing")
     if progressing.get("reason") == "ProgressDeadlineExceeded":
-        raise HopelessError(f"{progressing.get('message', 'progress deadline exceeded')}{_pods(item, get)}")
+        raise HopelessError(f"{progressing.get('message', 'progress deadline exceeded')}{complaints(item, get)}")
     updated, total, ready = (status.get(name, 0) for name in ("updatedReplicas", "replicas", "availableReplicas"))
     if updated >= wanted and total == updated and ready >= wanted:
-        return "" if wanted == 0 or _is_true(item, "Available") else "not available yet"
-    return f"{ready} of {wanted} pods available, {updated} up to date{_pods(item, get)}"
+        return "" if wanted == 0 or is_true(item, "Available") else "not available yet"
+    return f"{ready} of {wanted} pods available, {updated} up to date{complaints(item, get)}"
 
 
 def _daemon_set(item: Object, get: Get) -> str:
@@ -72,26 +61,26 @@ def _daemon_set(item: Object, get: Get) -> str:
         return "not seen by its controller yet"
     wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberAvailable", 0)
     updated = status.get("updatedNumberScheduled", 0)
-    return "" if ready >= wanted and updated >= wanted else f"{ready} of {wanted} pods available{_pods(item, get)}"
+    return "" if ready >= wanted and updated >= wanted else f"{ready} of {wanted} pods available{complaints(item, get)}"
 
 
 def _stateful_set(item: Object, get: Get) -> str:
     status, wanted = item.get("status") or {}, (item.get("spec") or {}).get("replicas", 1)
     if not _observed(item):
         return "not seen by its controller yet"
-    ready = status.get("readyReplicas", 0)
-    return "" if ready >= wanted and status.get("updatedReplicas", 0) >= wanted else f"{ready} of {wanted} pods ready{_pods(item, get)}"
+    ready, updated = (status.get(name, 0) for name in ("readyReplicas", "updatedReplicas"))
+    return "" if min(ready, updated) >= wanted else f"{ready} of {wanted} pods ready{complaints(item, get)}"
 
 
 def _job(item: Object, get: Get) -> str:
-    if _is_true(item, "Failed"):
-        raise HopelessError(f"the job failed: {_condition(item, 'Failed').get('message', '')}{_pods(item, get)}")
-    return "" if _is_true(item, "Complete") else f"not complete{_pods(item, get)}"
+    if is_true(item, "Failed"):
+        raise HopelessError(f"the job failed: {condition(item, 'Failed').get('message', '')}{complaints(item, get)}")
+    return "" if is_true(item, "Complete") else f"not complete{complaints(item, get)}"
 
 
 def _pod(item: Object, get: Get) -> str:  # noqa: ARG001 (the common form)
     done = (item.get("status") or {}).get("phase") == "Succeeded"
-    return "" if done or _is_true(item, "Ready") else _pod_trouble(item) or "not ready"
+    return "" if done or is_true(item, "Ready") else of_pod(item) or "not ready"
 
 
 def _claim(item: Object, get: Get) -> str:
@@ -123,7 +112,7 @@ def _namespace(item: Object, get: Get) -> str:  # noqa: ARG001 (the common form)
 
 
 def _definition(item: Object, get: Get) -> str:  # noqa: ARG001 (the common form)
-    return "" if _is_true(item, "Established") else "not established"
+    return "" if is_true(item, "Established") else "not established"
 
 
 def _conditions(item: Object, wanted: str) -> str:
@@ -131,34 +120,12 @@ def _conditions(item: Object, wanted: str) -> str:
     names = json.loads(wanted) if wanted.startswith("[") else [wanted]
     for name in names:
         kind, _, value = str(name).partition("=")
-        condition, _, state = value.partition("=")
+        named, _, state = value.partition("=")
         if kind != "condition":
             raise HopelessError(f"{WAIT_FOR}: the embedded engine knows conditions only, not {name}")
-        if _condition(item, condition).get("status") != (state or "True"):
-            return f"condition {condition} is not {state or 'True'}"
+        if condition(item, named).get("status") != (state or "True"):
+            return f"condition {named} is not {state or 'True'}"
     return ""
-
-
-def _pods(item: Object, get: Get) -> str:
-    """What its pods complain about, so that a wait says more than that it waits."""
-    labels = ((item.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
-    selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    found = get(f"/api/v1/namespaces/{item['metadata']['namespace']}/pods", {"labelSelector": selector}) if selector else None
-    troubles = sorted({text for pod in (found or {}).get("items") or [] if (text := _pod_trouble(pod))})
-    return f": {'; '.join(troubles)}" if troubles else ""
-
-
-def _pod_trouble(pod: Object) -> str:
-    status = pod.get("status") or {}
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        state = container.get("state") or {}
-        waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
-        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{container['name']}: {waiting['reason']} {waiting.get('message', '')}".strip()
-        if ended.get("exitCode"):
-            return f"{container['name']}: ended with {ended['exitCode']} {ended.get('message', '')}".strip()
-    scheduled = _condition(pod, "PodScheduled")
-    return f"not scheduled: {scheduled.get('message', '')}" if scheduled.get("status") == "False" else ""
 
 
 _RULES: Final[Mapping[tuple[str, str], Callable[[Object, Get], str]]] = {

@@ -106,3 +106,57 @@ def test_a_service_waits_for_a_ready_endpoint(points: list[Item], ready: bool) -
 @pytest.mark.parametrize(("value", "awaited"), [("true", False), ("True", False), ("false", True)])
 def test_skip_await(value: str, awaited: bool) -> None:
     assert is_awaited(item("v1", "Pod", skipAwait=value)) is awaited
+
+
+def _waiting(pod: Item, *warnings: Item, **deployment: Item) -> str:
+    """What a wait for a Deployment says that has this one pod, about which these events tell."""
+
+    def get(path: str, query: object = None) -> Item | None:
+        if path == "/api/v1/namespaces/s/pods":
+            assert query == {"labelSelector": "app=n"}
+            return {"items": [pod]}
+        assert (path, query) == ("/api/v1/namespaces/s/events", {"fieldSelector": "involvedObject.uid=u,type=Warning"})
+        return {"items": list(warnings)}
+
+    waiting = item("apps/v1", "Deployment", spec={"selector": {"matchLabels": {"app": "n"}}}, status=counts() | deployment)
+    return missing(waiting, get)
+
+
+def _pod(**status: object) -> Item:
+    return {"metadata": {"name": "n-1", "namespace": "s", "uid": "u"}, "status": status}
+
+
+def _warning(reason: str, message: str, at: str) -> Item:
+    return {"reason": reason, "message": message, "lastTimestamp": at}
+
+
+CREATING = {"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "ContainerCreating"}}}]}
+
+
+def test_a_mount_that_fails_is_told_from_the_last_unusual_event() -> None:
+    said = _waiting(
+        _pod(**CREATING),
+        _warning("FailedMount", "path /models does not exist", "2026-11-21T10:00:02Z"),
+        _warning("FailedScheduling", "no node was ready", "2026-11-21T10:00:01Z"),
+        _warning("Unhealthy", "Startup probe failed", "2026-11-21T10:00:03Z"),
+    )
+    assert said == "0 of 1 pods available, 0 up to date: FailedMount path /models does not exist"
+
+
+def test_a_startup_probe_that_fails_while_the_model_loads_is_no_complaint() -> None:
+    assert _waiting(_pod(), _warning("Unhealthy", "Startup probe failed", "2026-11-21T10:00:03Z")) == "0 of 1 pods available, 0 up to date"
+
+
+def test_what_the_status_says_comes_before_the_events() -> None:
+    crashed = {"containerStatuses": [{"name": "engine", "state": {"terminated": {"exitCode": 137, "message": "killed"}}}]}
+    assert "engine: ended with 137 killed" in _waiting(_pod(**crashed))
+
+
+def test_a_ready_pod_has_no_complaints_whatever_happened_before() -> None:
+    ready = _pod(conditions=[{"type": "Ready", "status": "True"}])
+    assert _waiting(ready, _warning("FailedMount", "gone by now", "2026-11-21T10:00:02Z")) == "0 of 1 pods available, 0 up to date"
+
+
+def test_pods_that_admission_refuses_are_told() -> None:
+    refused = {"type": "ReplicaFailure", "status": "True", "message": 'violates PodSecurity "restricted:latest"'}
+    assert "violates PodSecurity" in _waiting(_pod(), conditions=[refused])
