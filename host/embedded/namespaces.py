@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from host import command, files
@@ -74,7 +75,6 @@ def make(layout: Layout) -> None:
     for pin in (layout.network_namespace, layout.mount_namespace):
         pin.touch()
     hidden = hidden_paths(layout)
-    _make_mount_points(layout, list(hidden))
     settings = layout.run / "kernel"
     script = ["set -e", "ip link set lo up"]
     for target, source in hidden.items():
@@ -87,7 +87,9 @@ def make(layout: Layout) -> None:
     script += [f"echo {value} > /proc/sys/{name}" for name, value in NAMESPACED_SETTINGS.items()]
     script.append(shlex.join(["touch", str(_ready(layout))]))
     own = [f"--net={layout.network_namespace}", f"--mount={layout.mount_namespace}", "--propagation", "slave"]
-    command.run(["setpriv", "--pdeathsig", "KILL", "unshare", *own, "sh", "-c", "\n".join(script)], timeout=_SECONDS)
+    with _mount_points_alone(layout):  # until the namespace is pinned nobody could know that they are in use
+        _make_mount_points(layout, list(hidden))
+        command.run(["setpriv", "--pdeathsig", "KILL", "unshare", *own, "sh", "-c", "\n".join(script)], timeout=_SECONDS)
 
 
 def connect(layout: Layout) -> bool:
@@ -145,23 +147,27 @@ def unpin(layout: Layout) -> None:
 def release_mount_points(layout: Layout) -> None:
     """Removes the empty folders that stood in for missing ones, unless another cluster still uses them."""
     record = layout.cache / "mount-points.json"
-    others = [p for p in layout.run.parent.glob("*/ns/mnt") if p != layout.mount_namespace and _is_pinned(p)]
-    if others or not record.exists():
-        return
-    for folder in sorted((Path(p) for p in json.loads(record.read_text(encoding="utf-8"))), key=lambda p: -len(p.parts)):
-        with contextlib.suppress(OSError):  # not empty: somebody else uses it by now
-            folder.rmdir()
-    record.unlink()
+    with _mount_points_alone(layout):
+        others = [p for p in layout.run.parent.glob("*/ns/mnt") if p != layout.mount_namespace and _is_pinned(p)]
+        if others or not record.exists():
+            return
+        for folder in sorted((Path(p) for p in json.loads(record.read_text(encoding="utf-8"))), key=lambda p: -len(p.parts)):
+            with contextlib.suppress(OSError):  # not empty: somebody else uses it by now
+                folder.rmdir()
+        record.unlink()
 
 
 def _make_mount_points(layout: Layout, wanted: list[Path]) -> None:
     record = layout.cache / "mount-points.json"
-    with files.lock(layout.cache / ".mount-points.lock", what="the mount points"):
-        made = set(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else set()
-        missing = [str(folder) for path in wanted for folder in (path, *path.parents) if not folder.exists()]
-        files.write_atomic(record, json.dumps(sorted(made | set(missing))))  # before they are made: a killed run leaves none unknown
-        for path in wanted:
-            path.mkdir(parents=True, exist_ok=True)
+    made = set(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else set()
+    missing = [str(folder) for path in wanted for folder in (path, *path.parents) if not folder.exists()]
+    files.write_atomic(record, json.dumps(sorted(made | set(missing))))  # before they are made: a killed run leaves none unknown
+    for path in wanted:
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def _mount_points_alone(layout: Layout) -> AbstractContextManager[None]:
+    return files.lock(layout.cache / ".mount-points.lock", what="the mount points")
 
 
 def _ready(layout: Layout) -> Path:
