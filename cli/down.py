@@ -47,7 +47,7 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
     what = f"removes {caches} and {', '.join(weights)} in {models}" if purge else f"keeps {caches} and {models}"
     console(stderr=True).print(f"removes the cluster {target.plan.cluster.name} and all that is in it; {what}", markup=False)
     ask("Remove it?", yes=yes, remedy=f"./lab down {target.stack} --yes")
-    with root_rights(f"./lab down {target.stack}"):
+    with root_rights(needed=target.state.exists() or stands or (purge and caches.exists())):
         summary = _remove_all(target, caches if purge else None, models, weights)
     kept = [str(p) for p in (caches, models) if p.exists()]
     if as_json:
@@ -70,7 +70,8 @@ def _remove_all(target: Deployed, caches: Path | None, models: Path, weights: li
             from host.models import purge as purge_weights
 
             purge_weights(models, weights)
-            command.run(["rm", "-rf", "--one-file-system", caches], timeout=1800, root=True)  # root's store of images is in it
+            if caches.exists():
+                command.run(["rm", "-rf", "--one-file-system", caches], timeout=1800, root=True)  # root's store of images is in it
         for name in ("state.json", "state.json.lock", "cluster.json"):
             (folder(target.stack) / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):

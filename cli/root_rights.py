@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -19,21 +20,22 @@ _FRESH: Final = 50.0  # seconds; sudo forgets after 15 minutes (Debian) or 5, wh
 
 
 @contextmanager
-def root_rights(remedy: str) -> Iterator[None]:
+def root_rights(*, needed: bool) -> Iterator[None]:
     """Keeps sudo from asking for as long as the block runs.
 
-    Where nobody can be asked the block runs all the same: what needs no root works, and the rest says what to type.
-    Raises LabError (exit code 2) where the password was not given.
+    Raises LabError (exit code 2) where a person is asked and root does not come of it, and with `needed` also where nobody can be asked.
+    Otherwise the block then runs all the same: what needs no root works, and the rest says what to type.
     """
-    if os.geteuid() == 0 or not shutil.which("sudo"):
-        yield
-        return
-    if not command.can_be_root() and sys.stdin.isatty():
+    if command.can_be_root():
+        pass
+    elif shutil.which("sudo") and sys.stdin.isatty():
         console(stderr=True).print("sudo asks for your password once, for what is marked root", style="dim")
-        if subprocess.run(["sudo", "-v"], check=False).returncode:  # noqa: S607 (the sudo of their PATH is the one they trust)
-            error = LabError("sudo did not let you: nothing was changed", remedy=remedy)
-            error.exit_code = 2
-            raise error
+        with contextlib.suppress(KeyboardInterrupt):  # at the question: the answer is no
+            subprocess.run(["sudo", "-v"], check=False)  # noqa: S607 (the sudo of their PATH is the one they trust)
+        if not command.can_be_root():
+            raise _refusal("sudo gave no lasting leave: nothing was changed", "allow sudo without a password, or run ./lab as root")
+    elif needed:
+        raise _refusal(command.NO_ROOT, command.GET_ROOT)
     over = threading.Event()
     keeper = threading.Thread(target=_keep, args=(over,), daemon=True)
     keeper.start()
@@ -44,7 +46,12 @@ def root_rights(remedy: str) -> Iterator[None]:
         keeper.join()
 
 
+def _refusal(message: str, remedy: str) -> LabError:
+    error = LabError(message, remedy=remedy)
+    error.exit_code = 2
+    return error
+
+
 def _keep(over: threading.Event) -> None:
-    while not over.wait(_FRESH):
-        if not command.can_be_root():
-            return  # it would only be told again and again
+    while os.geteuid() != 0 and not over.wait(_FRESH):
+        command.can_be_root()  # looking is what keeps sudo's memory fresh

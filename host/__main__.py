@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> int:
     except LabError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     except OSError as error:  # a full disk, a read-only file system: said in one line, and the next run goes on
         sys.stderr.write(f"host {driver} {verb}: {error}\n")
         return 1

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -47,9 +48,11 @@ def run(
     With `log` both outputs go to that file, and the failure shows its end. With `root` and without being root it runs through `sudo -n`,
     and ends with us all the same. Raises CommandFailed.
     """
-    command = [str(a) for a in arguments]
-    if root and os.geteuid() != 0:
-        command, timeout = as_root(command, limit=timeout), timeout + _PATIENCE
+    words = command = [str(a) for a in arguments]
+    begin, limit = time.monotonic(), timeout
+    through_sudo = root and os.geteuid() != 0
+    if through_sudo:
+        command, timeout = as_root(words, limit=limit), limit + _PATIENCE
     feed = {"input": text} if text is not None else {"stdin": subprocess.DEVNULL}
     try:
         if log is None:
@@ -80,14 +83,15 @@ def run(
                 )
             done.stdout, done.stderr = log.read_text(encoding="utf-8", errors="replace")[-8000:], ""
     except FileNotFoundError:
-        raise CommandFailed(command, 127, f"{command[0]}: not found") from None
+        raise CommandFailed(words, 127, f"{command[0]}: not found") from None
     except subprocess.TimeoutExpired as error:
         output = error.output or b""
-        raise CommandFailed(command, None, output.decode(errors="replace") if isinstance(output, bytes) else output) from None
-    if done.returncode == _LATE and str(_WATCHED) in command:
-        raise CommandFailed(command, None, (done.stdout or "") + (done.stderr or ""))
+        raise CommandFailed(words, None, output.decode(errors="replace") if isinstance(output, bytes) else output) from None
+    said = (done.stdout or "") + (done.stderr or "")
+    if through_sudo and done.returncode == _LATE and time.monotonic() - begin >= limit:
+        raise CommandFailed(words, None, said)
     if check and done.returncode:
-        raise CommandFailed(command, done.returncode, (done.stdout or "") + (done.stderr or ""))
+        raise CommandFailed(words, done.returncode, said, remedy=GET_ROOT if through_sudo and said.startswith("sudo: ") else "")
     return done
 
 

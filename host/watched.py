@@ -5,6 +5,7 @@ their place: when CALLER (a process id) is gone, when we are told to stop, or af
 is ended, politely for ten seconds. It ends with the program's exit code, or 124 where the limit was reached.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -28,9 +29,12 @@ def main(caller: int, limit: float, command: list[str]) -> int:
     born = _born(caller)
     if born is None:
         return 128 + signal.SIGTERM
+    ourselves = os.getpid()
     child = os.fork()
     if child == 0:
-        _become(command)
+        _become(ourselves, command)
+    with contextlib.suppress(OSError):  # here too, lest the group be ended before the child has made it
+        os.setpgid(child, child)
     deadline = time.monotonic() + limit if limit else None
     while True:
         caught = signal.sigtimedwait({*_STOPS, signal.SIGCHLD}, _TICK)
@@ -54,10 +58,12 @@ def _born(process: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _become(command: list[str]) -> None:
+def _become(parent: int, command: list[str]) -> None:
     try:
         os.setpgid(0, 0)
         _prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            return  # it died before the kernel was told to end us with it
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         os.execvp(command[0], command)  # noqa: S606 (an argument list; no shell)
     except OSError as error:

@@ -6,6 +6,7 @@ the run's lock and does not pass it on, so that nothing of a killed run works be
 purpose (a daemon with a session of its own) stays.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -28,9 +29,12 @@ def main(parent: int, grace: float, command: list[str]) -> int:
     _prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # so that the group's orphans are reaped here and can be waited for
     if os.getppid() != parent:
         return _NOT_FOUND
+    ourselves = os.getpid()
     child = os.fork()
     if child == 0:
-        _become(command)
+        _become(ourselves, command)
+    with contextlib.suppress(OSError):  # here too, lest the group be ended before the child has made it
+        os.setpgid(child, child)
     code: int | None = None
     while code is None:
         caught = signal.sigwaitinfo({*stops, signal.SIGCHLD}).si_signo
@@ -40,10 +44,12 @@ def main(parent: int, grace: float, command: list[str]) -> int:
     return code
 
 
-def _become(command: list[str]) -> None:
+def _become(parent: int, command: list[str]) -> None:
     try:
         os.setpgid(0, 0)
         _prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            return  # it died before the kernel was told to end us with it
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         os.closerange(3, 1 << 16)
         os.execvp(command[0], command)  # noqa: S606 (no shell unless the Command asks for one)

@@ -64,13 +64,23 @@ def purge(cache: Path, directories: Iterable[str]) -> list[Path]:
 def refuse_purge(cache: Path, directories: Iterable[str]) -> list[Place]:
     """Raises HostError where the weights hold somebody else's files, or are somebody else's altogether; returns their places."""
     places = [Place(cache, directory) for directory in directories]
+    found = [path for place in places for path in (place.folder, place.work) if path.exists()]
+    closed = [path for path in ([cache, *found] if found else []) if not os.access(path, os.R_OK | os.W_OK | os.X_OK)]
+    if closed:
+        raise HostError(
+            f"{closed[0]} belongs to {_owner(closed[0])}, who alone may change it",
+            remedy="purge as that user, or leave --purge out: the weights stay",
+        )
     for place in places:
         place.refuse_foreign()
-        if others := [p for p in (place.folder, place.work) if p.exists() and not os.access(p, os.W_OK)]:
-            raise HostError(
-                f"{others[0]} was made by {others[0].owner()}", remedy="purge as that user, or leave --purge out: the weights stay"
-            )
     return places
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:  # nobody by name
+        return f"user {path.stat().st_uid}"
 
 
 def ensure_weights(spec: WeightsPlan, cache: Path) -> None:

@@ -59,6 +59,41 @@ def test_a_command_as_root_gets_its_input_and_gives_its_output_and_its_code(sudo
         command.run(["no-such-program"], timeout=20, root=True)
 
 
+def test_a_command_that_sudo_refuses_says_what_to_type_and_shows_the_command_as_it_was_meant(sudo: Path) -> None:
+    with pytest.raises(CommandFailed, match=r"^`rm -rf caches` ended with 1") as raised:
+        command.run(["rm", "-rf", "caches"], timeout=20, root=True)
+    assert raised.value.remedy == command.GET_ROOT
+
+
+def test_a_program_that_itself_ends_with_124_did_not_take_too_long(sudo: Path) -> None:
+    (sudo / "ticket").touch()
+    assert command.run(["sh", "-c", "exit 124"], timeout=20, root=True, check=False).returncode == 124
+
+
+_SLOW_CHILD = """
+import os, pathlib, runpy, signal, sys, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+os.kill(os.getpid(), signal.SIGTERM)
+script, *rest = sys.argv[1:]
+fork = os.fork
+def slow():
+    child = fork()
+    time.sleep(0 if child else 0.5)
+    return child
+os.fork, sys.argv = slow, [script, str(os.getppid()), *rest]
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("script", ["host/watched.py", "engine/apply/supervisor.py"])
+def test_a_stop_before_the_program_has_its_group_ends_it_all_the_same(tmp_path: Path, script: str) -> None:
+    words = [sys.executable, "-c", _SLOW_CHILD, str(ROOT / script), "5", "sh", "-c", f"sleep 1; touch {tmp_path}/went-on"]
+    done = subprocess.run(words, timeout=30, check=False)
+    time.sleep(2)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert not (tmp_path / "went-on").exists()
+
+
 def test_a_command_as_root_that_takes_too_long_is_ended_with_its_children(sudo: Path) -> None:
     (sudo / "ticket").touch()
     with pytest.raises(CommandFailed, match="took too long"):

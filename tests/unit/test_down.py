@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli import consent, down
-from host import models, state
+from host import command, models, state
 from host.models.place import Place
 from stacks.errors import HostError, LabError
 from tests.conftest import ROOT
@@ -74,10 +76,34 @@ def test_a_purge_of_another_users_weights_is_refused_before_the_stack_is_touched
     ours = _weights(tmp_path / "weights", "google-gemma-3-270m-packages")
     (state.folder("dev") / "cluster").mkdir(parents=True)
     monkeypatch.setattr(models.os, "access", lambda path, _mode: path != ours)  # root may write everywhere
-    with pytest.raises(HostError, match="was made by"):
+    os.chown(ours, 4242, 4242) if os.geteuid() == 0 else None
+    with pytest.raises(HostError, match="belongs to user 4242" if os.geteuid() == 0 else "belongs to"):
         down.run(project, "dev", yes=True, purge=True, as_json=False)
     assert ours.exists()
     assert (state.folder("dev") / "cluster").exists()
+
+
+def test_a_purge_in_another_users_model_cache_is_refused_before_the_stack_is_touched(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "weights"
+    ours = _weights(cache, "google-gemma-3-270m-packages")
+    monkeypatch.setattr(models.os, "access", lambda path, _mode: path != cache)
+    with pytest.raises(HostError, match=f"{cache} belongs to"):
+        down.run(project, "dev", yes=True, purge=True, as_json=False)
+    assert (ours / "model.safetensors").exists()
+
+
+def test_a_purge_without_root_ends_before_anything_is_removed(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = _weights(tmp_path / "weights", "google-gemma-3-270m-packages")
+    caches = Path("~/.cache/local-ai-lab").expanduser()
+    caches.mkdir(parents=True)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr(command, "can_be_root", lambda: False)
+    with pytest.raises(LabError, match="root is needed") as raised:
+        down.run(project, "dev", yes=True, purge=True, as_json=False)
+    assert raised.value.exit_code == 2
+    assert ours.exists() and caches.exists()
 
 
 def test_nobody_to_ask_is_no_consent(monkeypatch: pytest.MonkeyPatch) -> None:
