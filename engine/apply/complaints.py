@@ -8,7 +8,7 @@ from typing import Any, Final
 Object = Mapping[str, Any]
 Get = Callable[[str, Mapping[str, str] | None], dict[str, Any] | None]
 
-_USUAL: Final = "Unhealthy"  # a startup probe that fails while a model loads
+_PAST: Final = {"Unhealthy", "FailedScheduling"}  # a startup probe that fails while a model loads; a pod that waited and has its node now
 
 
 def condition(item: Object, name: str) -> Mapping[str, Any]:
@@ -48,12 +48,13 @@ def of_pod(pod: Object) -> str:
 
 
 def _last_warning(pod: Object, get: Get) -> str:
-    """A mount or a sandbox that fails stands in no status, only in events; a pod that is ready has nothing to complain about."""
+    """A mount or a sandbox that fails stands in no status, only in events; a container that runs has that behind it."""
     metadata = pod.get("metadata") or {}
-    if is_true(pod, "Ready") or not metadata.get("uid"):
+    running = any((container.get("state") or {}).get("running") for container in (pod.get("status") or {}).get("containerStatuses") or [])
+    if running or not metadata.get("uid"):
         return ""
     query = {"fieldSelector": f"involvedObject.uid={metadata['uid']},type=Warning"}
     events: Iterable[Object] = (get(f"/api/v1/namespaces/{metadata['namespace']}/events", query) or {}).get("items") or []
-    unusual = [event for event in events if event.get("reason") != _USUAL]
+    unusual = [event for event in events if event.get("reason") not in _PAST]
     last = max(unusual, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), default={})
     return f"{last['reason']} {last.get('message', '')}".strip() if last.get("reason") else ""

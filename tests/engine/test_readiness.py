@@ -137,7 +137,8 @@ def test_a_mount_that_fails_is_told_from_the_last_unusual_event() -> None:
     said = _waiting(
         _pod(**CREATING),
         _warning("FailedMount", "path /models does not exist", "2026-11-21T10:00:02Z"),
-        _warning("FailedScheduling", "no node was ready", "2026-11-21T10:00:01Z"),
+        _warning("FailedMount", "not yet", "2026-11-21T10:00:01Z"),
+        _warning("FailedScheduling", "no node was ready", "2026-11-21T10:00:03Z"),
         _warning("Unhealthy", "Startup probe failed", "2026-11-21T10:00:03Z"),
     )
     assert said == "0 of 1 pods available, 0 up to date: FailedMount path /models does not exist"
@@ -152,9 +153,9 @@ def test_what_the_status_says_comes_before_the_events() -> None:
     assert "engine: ended with 137 killed" in _waiting(_pod(**crashed))
 
 
-def test_a_ready_pod_has_no_complaints_whatever_happened_before() -> None:
-    ready = _pod(conditions=[{"type": "Ready", "status": "True"}])
-    assert _waiting(ready, _warning("FailedMount", "gone by now", "2026-11-21T10:00:02Z")) == "0 of 1 pods available, 0 up to date"
+def test_a_pod_that_runs_has_no_complaints_whatever_happened_before() -> None:
+    runs = _pod(containerStatuses=[{"name": "engine", "state": {"running": {"startedAt": "2026-11-21T10:00:01Z"}}}])
+    assert _waiting(runs, _warning("FailedMount", "gone by now", "2026-11-21T10:00:02Z")) == "0 of 1 pods available, 0 up to date"
 
 
 def test_pods_that_admission_refuses_are_told() -> None:
