@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -77,7 +80,7 @@ def status(stack: MaybeStack = None, json: Json = False) -> None:
 def down(
     stack: MaybeStack = None,
     yes: Yes = False,
-    purge: Annotated[bool, typer.Option("--purge", help="Remove the caches and the model cache too.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove the caches and the stack's weights too.")] = False,
     json: Json = False,
 ) -> None:
     """Remove what `up` made; keep caches and models."""
@@ -240,17 +243,37 @@ def test(context: typer.Context) -> None:
 
 
 def main() -> None:
-    """Runs the command line; an error of ours leaves as its message and exit code, never as a traceback."""
+    """Runs the command line; what goes wrong leaves as its message and exit code, never as a traceback."""
+    _whole_streams()
+    as_json = "--json" in sys.argv
     try:
-        app(prog_name="lab")
+        code = app(prog_name="lab", standalone_mode=not as_json)  # else usage errors come here, to be said as JSON
+        sys.stdout.flush()
+    except OSError as error:  # a full disk, a home that cannot be written
+        sys.stderr.write(f"error: {error}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what could not be written shall not be tried again at the end
+        sys.exit(1)
     except Exception as error:
+        from cli.output import fail, fail_usage
         from stacks.errors import LabError
 
-        if not isinstance(error, LabError):
-            raise
-        from cli.output import fail
+        if isinstance(error, LabError):
+            fail(error, as_json=as_json)
+        if as_json and hasattr(error, "format_message"):
+            fail_usage(error.format_message())
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
 
-        fail(error, as_json="--json" in sys.argv)
+
+def _whole_streams() -> None:
+    """A closed descriptor is /dev/null from now on, and a character that a stream's encoding lacks is a question mark."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+        elif number and isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 if __name__ == "__main__":

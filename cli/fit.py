@@ -72,7 +72,7 @@ def _card(gpu: str, platform: str, context: int, requests: int, catalog: Catalog
     if platform not in ("linux", "wsl2"):
         problems.append(Problem("command line", "--platform", f"there is no {platform}", "write linux or wsl2"))
     if not 16 <= context <= 16_777_216:
-        problems.append(Problem("command line", "--context", f"{context} is no context", "write a number of tokens, such as 4096"))
+        problems.append(Problem("command line", "--context", f"{context} is no context", "write 16 to 16777216 tokens, such as 4096"))
     if not 1 <= requests <= 4096:
         problems.append(Problem("command line", "--concurrency", f"{requests} is no number of requests", "write 1 to 4096"))
     if problems:

@@ -35,6 +35,12 @@ def fail(error: LabError, *, as_json: bool) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+def fail_usage(message: str) -> NoReturn:
+    """A wrong command line, for machines."""
+    print_json({"error": {"kind": "UsageError", "message": message, "remedy": "see --help"}})
+    sys.exit(2)
+
+
 def error_document(error: LabError) -> dict[str, Any]:
     """An error for machines."""
     document: dict[str, Any] = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}

@@ -69,7 +69,8 @@ def _write_svg(path: Path, plan: Plan | LabError) -> None:
     try:
         path.write_text(plan_svg(plan), encoding="utf-8")
     except OSError as error:
-        raise LabError(f"{path} cannot be written: {error.strerror}", remedy="name a file in a folder that exists") from None
+        problem = Problem("command line", "--svg", f"{path} cannot be written: {error.strerror}", "name a file in a folder that exists")
+        raise SettingsError([problem]) from None
 
 
 def show(out: Console, plan: Plan) -> None:

@@ -13,7 +13,7 @@ from cli.comparison import comparison
 from cli.markdown import refused_section, stack_section
 from cli.output import console
 from cli.stack_preview import preview_stack
-from stacks.errors import LabError
+from stacks.errors import LabError, Problem, SettingsError
 from stacks.stack_file import stack_names
 
 MARKER = "<!-- local-ai-lab-preview -->"
@@ -38,7 +38,7 @@ class Section:
 def run(root: Path, *, base: str, output: Path | None) -> None:
     """Writes the comment for the change since `base`; exits with 2 where a touched stack does not work.
 
-    Raises LabError where git cannot tell the change, or `output` cannot be written.
+    Raises LabError where git cannot tell the change, and SettingsError where `output` cannot be written.
     """
     change = changed_since(root, base)
     touched = touched_stacks(change.files, stack_names(root))
@@ -49,9 +49,9 @@ def run(root: Path, *, base: str, output: Path | None) -> None:
     else:
         try:
             output.write_text(text, encoding="utf-8")
-        except OSError as problem:
-            said = f"{output} cannot be written: {problem.strerror}"
-            raise LabError(said, remedy="name a file in a folder that you may write to") from None
+        except OSError as error:
+            said = f"{output} cannot be written: {error.strerror}"
+            raise SettingsError([Problem("command line", "--output", said, "name a file in a folder that you may write to")]) from None
         console(stderr=True).print(f"wrote {output}", markup=False)
     if not all(section.works for section in sections):
         sys.exit(2)

@@ -49,7 +49,7 @@ class StackConfig:
 
 def stack_names(root: Path) -> list[str]:
     """The stacks that have a file in `root`, sorted."""
-    return sorted(m.group(1) for p in root.glob("Pulumi.*.yaml") if (m := _STACK_FILE.fullmatch(p.name)))
+    return sorted(m.group(1) for p in root.glob("Pulumi.*.yaml") if (m := _STACK_FILE.fullmatch(p.name)) and p.is_file())
 
 
 def stack_path(root: Path, stack: str) -> Path:

@@ -88,6 +88,39 @@ def test_an_error_as_json_has_its_kind_and_its_remedy() -> None:
     assert error["message"] and error["remedy"]
 
 
+@pytest.mark.parametrize("line", ["fit --json", "what-if --context abc --json", "preview --json rtx2060 too-much"])
+def test_a_wrong_command_line_is_json_too_where_that_is_asked_for(line: str) -> None:
+    done = _lab(*line.split())
+    assert (done.returncode, done.stderr) == (2, "")
+    error = json.loads(done.stdout)["error"]
+    assert error["kind"] == "UsageError" and error["message"]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_failure(closed: str) -> None:
+    done = subprocess.run(["/bin/sh", "-c", f"'{LAB}' gpus --json {closed}"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (">&-" in closed.replace("2>&-", "")) == (done.stdout == "")
+
+
+def test_a_full_disk_is_one_line() -> None:
+    done = subprocess.run(["/bin/sh", "-c", f"'{LAB}' gpus >/dev/full"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_a_stream_that_knows_only_ascii_gets_question_marks() -> None:
+    done = _lab("plan", "rtx2060", env={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "??????" in done.stdout
+
+
+@pytest.mark.parametrize("line", ["plan dev --svg /no/such/folder/plan.svg", "review --base HEAD --output /no/such/folder/review.md"])
+def test_a_file_that_cannot_be_written_is_wrong_input(line: str) -> None:
+    done = _lab(*line.split())
+    assert done.returncode == 2
+    assert "/no/such/folder" in done.stderr and "name a file" in done.stderr
+
+
 def test_validate_says_ok_for_every_shipped_stack() -> None:
     done = _lab("validate", "--json")
     assert done.returncode == 0
