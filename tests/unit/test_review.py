@@ -425,3 +425,16 @@ def test_the_workflow_writes_one_comment_and_updates_it(root, tmp_path, existing
     assert text.splitlines()[0] == MARKER
     assert ("a verdict" in text) == ("The preview failed" not in text) == bool(body and MARKER in body)
     assert "Commit abc" in text
+
+
+def test_the_samples_in_the_docs_are_what_their_recipe_makes(root: Path, tmp_path: Path) -> None:
+    project, made = tmp_path / "project", tmp_path / "made"
+    made.mkdir()
+    shutil.copytree(root, project, ignore=lambda _folder, names: {n for n in names if n.startswith(".") or n in ("__pycache__", "tests")})
+    for line in ("init -q -b main", "add -A", "-c user.name=lab -c user.email=lab@localhost commit -q -m all"):
+        git(project, *line.split())
+    recipe = re.search(r"```sh\n(samples=.*?)```", (root / "docs/pull-requests.md").read_text(), re.DOTALL).group(1)
+    script = recipe.replace("$PWD/docs/samples", str(made)).replace("$PWD/.venv", str(root / ".venv"))
+    subprocess.run(["/bin/bash", "-c", script], cwd=project, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, check=True)
+    samples = {p.name: p.read_text() for p in (root / "docs/samples").glob("*.md")}
+    assert {p.name: p.read_text() for p in made.iterdir()} == samples, "make them again: docs/pull-requests.md, at its end"
