@@ -44,7 +44,7 @@ def ensure(environment: Mapping[str, str]) -> None:
 def status(environment: Mapping[str, str]) -> None:
     """Prints what runs, since when and where, as JSON; changes nothing."""
     layout = _layout(environment)
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and (layout.state.exists() or layout.run.exists()):
         _as_root("status", environment)
     found = supervisor(layout, None, [])
     running = {name: found.find(name) for name in (*programs.FIRST, *programs.SECOND)}
