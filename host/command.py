@@ -15,6 +15,7 @@ from stacks.errors import HostError
 
 _SHOWN_LINES = 20
 _WATCHED = Path(__file__).with_name("watched.py")
+_FULL = "no space left on device"  # as every program says it that asks the C library
 _LATE = 124  # what watched.py ends with when the time is over
 _PATIENCE = 30.0  # seconds that watched.py may need beyond the limit
 NO_ROOT = "root is needed, and sudo asks for a password that nobody can type here"
@@ -27,6 +28,8 @@ class CommandFailed(HostError):
     def __init__(self, arguments: Sequence[str], code: int | None, output: str, *, remedy: str = "") -> None:
         tail = "\n".join(f"    {line}" for line in output.strip().splitlines()[-_SHOWN_LINES:])
         what = "took too long" if code is None else f"ended with {code}"
+        if not remedy and _FULL in output.lower():
+            remedy = "the disk is full: free some GiB and run the same command again; it goes on with what is done already"
         super().__init__(f"`{shlex.join(arguments)}` {what}" + (f":\n{tail}" if tail else ""), remedy=remedy)
         self.code = code
         self.output = output

@@ -65,6 +65,12 @@ def test_a_command_that_sudo_refuses_says_what_to_type_and_shows_the_command_as_
     assert raised.value.remedy == command.GET_ROOT
 
 
+def test_a_program_that_finds_the_disk_full_has_that_as_its_remedy() -> None:
+    with pytest.raises(CommandFailed) as raised:
+        command.run(["sh", "-c", "cat /etc/passwd > /dev/full"], timeout=20)
+    assert raised.value.remedy.startswith("the disk is full: free some GiB")
+
+
 def test_a_program_that_itself_ends_with_124_did_not_take_too_long(sudo: Path) -> None:
     (sudo / "ticket").touch()
     assert command.run(["sh", "-c", "exit 124"], timeout=20, root=True, check=False).returncode == 124
