@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import json
 import tarfile
@@ -13,6 +12,7 @@ from host import command, files, go_modules
 from host.embedded.configs import PAUSE_NAME
 from host.embedded.layout import Layout
 from host.embedded.parts import Parts
+from host.images import ensure_image
 from host.progress import step
 from stacks.planning.plan import EmbeddedPlan
 
@@ -40,14 +40,16 @@ def ensure_images(layout: Layout, parts: Parts) -> list[str]:
             write_pause(archive, (parts.pause / "pause").read_bytes(), pause)
         ctr(layout, parts, "images", "import", str(archive), timeout=120)
         imported.append(pause)
-    return imported + [reference for reference in layout.plan.images if reference not in there and _import_built(layout, parts, reference)]
+    for reference in (name for name in layout.plan.images if name not in there):
+        _import_built(layout, parts, reference)
+        imported.append(reference)
+    return imported
 
 
 def build(plan: EmbeddedPlan) -> None:
     """Builds the images of a plan that this machine lacks, as the caller. Raises HostError."""
-    builder = importlib.import_module("host.images")
     for reference in plan.images:
-        builder.ensure_image(reference)
+        ensure_image(reference)
 
 
 def write_pause(archive: Path, program: bytes, reference: str) -> None:
@@ -93,23 +95,15 @@ def forget_containers(layout: Layout, parts: Parts) -> None:
             )
 
 
-def _import_built(layout: Layout, parts: Parts, reference: str) -> bool:
-    """Asks the image builder for a reference and imports what it gives; False where this release has none."""
-    try:
-        builder = importlib.import_module("host.images")
-    except ModuleNotFoundError:
-        return False
-    built = Path(builder.ensure_image(reference))
+def _import_built(layout: Layout, parts: Parts, reference: str) -> None:
+    """Imports the OCI layout that the image builder gives for a reference. Raises HostError."""
+    built = ensure_image(reference)
     with files.lock(layout.run / "import.lock", what="the import of images"), step(f"importing {reference}"):
         client = [str(parts.containerd / "ctr"), "--address", str(layout.containerd_socket), "--namespace", "k8s.io", "images", "import"]
-        if built.is_dir():
-            command.run(
-                ["bash", "-c", 'set -o pipefail; folder=$1; shift; tar -C "$folder" -cf - . | "$@" -', "import", built, *client],
-                timeout=_IMPORT_SECONDS,
-            )
-        else:
-            command.run([*client, built], timeout=_IMPORT_SECONDS)
-    return True
+        command.run(
+            ["bash", "-c", 'set -o pipefail; folder=$1; shift; tar -C "$folder" -cf - . | "$@" -', "import", built, *client],
+            timeout=_IMPORT_SECONDS,
+        )
 
 
 def _tar(entries: dict[str, tuple[bytes, int]]) -> bytes:
