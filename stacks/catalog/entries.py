@@ -58,10 +58,6 @@ class Entries(Mapping[str, E], Generic[E]):
         """These entries and those of `sources`, which has none of their ids."""
         return Entries(self._kind, {**self._sources, **sources})
 
-    def file_of(self, name: str) -> str:
-        """The file that holds the entry, for messages."""
-        return self._sources[name].file
-
 
 def read_yaml(text: str, file: str) -> Any:
     """The document in `text`. Raises CatalogError with the place where it is not YAML."""

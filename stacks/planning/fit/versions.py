@@ -47,8 +47,6 @@ class Behaviour:
     """Batches whose tokens a sliding window must still hold, config/vllm.py max_in_flight_tokens: 2 with async scheduling since 0.26."""
     mla: bool
     """MLA layers store the latent, not full keys and values: since 0.7.1."""
-    fused_sampler: bool
-    """The sampler no longer sorts the logits of all rows in torch: V2 model runner and FlashInfer sampler, since about 0.23."""
     kv_memory_flag: bool
     """--kv-cache-memory-bytes exists: since 0.10.2."""
     hybrid_alignment: int
@@ -96,7 +94,6 @@ def behaviour(version: str, engine: Literal["V0", "V1"]) -> Behaviour:
         tokens_by_concurrency=v1 and v >= (0, 20, 0),
         batches_in_flight=2 if v >= (0, 26, 0) else 1,
         mla=v >= (0, 7, 1),
-        fused_sampler=v1 and v >= (0, 23, 0),
         kv_memory_flag=v1 and v >= (0, 10, 2),
         hybrid_alignment=128 if v >= (0, 30, 0) else 16,
         align_states=v1 and v >= (0, 27, 0),
