@@ -149,6 +149,7 @@ def test_an_up_killed_anywhere_is_finished_by_the_next(quick):
     quick.down()
     everything = os.environ.get("LAB_SLOW") == "1"
     for point in range(1, points + 1) if everything else sorted(random.sample(range(1, points + 1), 5)):
+        print(f"killed at {point} of {points}", flush=True)
         quick.killed(point)
         again = quick.up()
         assert again["check"][0]["ok"], f"killed at {point} of {points}"
