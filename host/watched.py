@@ -1,8 +1,12 @@
-"""Runs a program as root for a caller who is not: python -I -S watched.py CALLER LIMIT PROGRAM ARGUMENT...
+"""Stands between a caller and one program: python -I -S watched.py CALLER LIMIT PROGRAM ARGUMENT...
 
-The caller cannot signal what `sudo` runs, and the kernel does not pass a caller's death through it. This stands behind `sudo` in
-their place: when CALLER (a process id) is gone, when we are told to stop, or after LIMIT seconds (0: none), the program's whole group
-is ended, politely for ten seconds. It ends with the program's exit code, or 124 where the limit was reached.
+It runs the program in a process group of its own and ends with its exit code. When it is told to stop, when CALLER (a process id) is gone,
+however that went, or after LIMIT seconds (0: none; the code is 124 then), it ends the whole group, politely for ten seconds, and leaves only
+when nobody in the group is left. What has left the group on purpose (a daemon with a session of its own) stays.
+
+The embedded engine puts it before every Command: it inherits the run's lock and does not pass it on, so that nothing of a killed run
+works beside a new one. `host.command` puts it behind sudo, which neither a caller's signals nor the kernel's word of a parent's death
+get through.
 """
 
 import contextlib
@@ -16,6 +20,8 @@ from collections.abc import Callable
 _SET_PDEATHSIG = 1
 _SET_CHILD_SUBREAPER = 36
 _LATE = 124  # as coreutils' timeout says it
+_STOPPED = 128 + signal.SIGTERM
+_NOT_FOUND = 127
 _GRACE = 10.0  # seconds between the polite signal and the other one
 _TICK = 0.2
 _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -25,10 +31,12 @@ _prctl: Callable[[int, int, int, int, int], int] = ctypes.CDLL(None, use_errno=T
 def main(caller: int, limit: float, command: list[str]) -> int:
     """Runs the command and gives the exit code to end with."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_STOPS, signal.SIGCHLD})
+    if os.getppid() == caller:  # no sudo between: the kernel tells at once
+        _prctl(_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     _prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # so that the group's orphans are reaped here and can be waited for
     born = _born(caller)
     if born is None:
-        return 128 + signal.SIGTERM
+        return _STOPPED
     ourselves = os.getpid()
     child = os.fork()
     if child == 0:
@@ -40,7 +48,7 @@ def main(caller: int, limit: float, command: list[str]) -> int:
         caught = signal.sigtimedwait({*_STOPS, signal.SIGCHLD}, _TICK)
         if (caught and caught.si_signo in _STOPS) or _born(caller) != born:
             _end(child)
-            return 128 + signal.SIGTERM
+            return _STOPPED
         if deadline and time.monotonic() > deadline:
             _end(child)
             return _LATE
@@ -65,14 +73,16 @@ def _become(parent: int, command: list[str]) -> None:
         if os.getppid() != parent:
             return  # it died before the kernel was told to end us with it
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
-        os.execvp(command[0], command)  # noqa: S606 (an argument list; no shell)
+        os.closerange(3, 1 << 16)
+        os.execvp(command[0], command)  # noqa: S606 (no shell unless the caller asks for one)
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
     finally:
-        os._exit(127)
+        os._exit(_NOT_FOUND)
 
 
 def _reap(child: int) -> int | None:
+    """Collects what has ended; gives the child's exit code once it has."""
     code = None
     while True:
         try:
@@ -93,7 +103,11 @@ def _end(group: int) -> None:
             os.killpg(group, number)
         except ProcessLookupError:
             return
-        number = signal.SIGKILL if time.monotonic() > deadline else signal.Signals(signal.SIGCONT)
+        except PermissionError:  # only children that became another user are left; sudo's end by themselves, behind another of us
+            if time.monotonic() > deadline + _GRACE:
+                return
+        asked_again = signal.sigpending() & {signal.SIGINT}
+        number = signal.SIGKILL if asked_again or time.monotonic() > deadline else signal.Signals(signal.SIGCONT)
         time.sleep(_TICK / 4)
         _reap(group)
 

@@ -13,14 +13,14 @@ from engine.errors import EngineError
 
 _PRIVATE = 0o600
 _FOLDER = 0o700
-_PATIENCE = 30.0  # seconds for the Command of a killed run to end; its supervisor takes less
+_PATIENCE = 30.0  # seconds for the Command of a killed run to end; host/watched.py takes less
 
 
 @contextlib.contextmanager
 def lock_state(state: Path) -> Iterator[int]:
     """Holds the state's lock and gives its descriptor.
 
-    The supervisors of Commands inherit the descriptor: while one of a killed run is alive, no new run gets the lock.
+    Whoever watches a Command (host/watched.py) inherits the descriptor: while one of a killed run is alive, no new run gets the lock.
     Raises EngineError where another run holds it; what a killed run left behind is waited for.
     """
     state.parent.mkdir(parents=True, exist_ok=True, mode=_FOLDER)

@@ -1,4 +1,4 @@
-"""Runs one program under a supervisor: its lines as they come, and an end that is really one."""
+"""Runs one program, watched: its lines as they come, and an end that is really one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from typing import IO, Final
 
 from engine.apply.interrupt import Interrupt, InterruptedRunError
 
-_SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
-_GRACE: Final = 10.0  # seconds between the polite signal and the other one
+_WATCHED: Final = Path(__file__).parents[2] / "host" / "watched.py"  # a program of its own, not imported
 _DRAIN: Final = 2.0  # seconds for the last output; a daemon that the program left may hold the pipe for ever
 OnLine = Callable[[str, str], None]
 
@@ -32,7 +31,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every program of a run shares: its folder, the lock that its supervisors hold on to, and Ctrl-C."""
+    """What every program of a run shares: its folder, the lock that whoever watches a program holds on to, and Ctrl-C."""
 
     folder: Path
     lock: int
@@ -48,10 +47,10 @@ def run(
     Raises InterruptedRunError after a Ctrl-C, when the program and its whole process group are gone.
     """
     around.interrupt.check()
-    supervised = [sys.executable, "-I", "-S", str(_SUPERVISOR), str(os.getpid()), str(_GRACE), *command]
+    watched = [sys.executable, "-I", "-S", str(_WATCHED), str(os.getpid()), "0", *command]
     # A group of its own, not a session: sudo remembers a password for the terminal's session.
     process = subprocess.Popen(
-        supervised, cwd=folder, env=dict(environment), stdin=subprocess.PIPE if text is not None else subprocess.DEVNULL,
+        watched, cwd=folder, env=dict(environment), stdin=subprocess.PIPE if text is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0, pass_fds=[around.lock],
     )  # fmt: skip
     streams = {"stdout": process.stdout, "stderr": process.stderr}
