@@ -430,7 +430,11 @@ def test_the_workflow_writes_one_comment_and_updates_it(root, tmp_path, existing
 def test_the_samples_in_the_docs_are_what_their_recipe_makes(root: Path, tmp_path: Path) -> None:
     project, made = tmp_path / "project", tmp_path / "made"
     made.mkdir()
-    shutil.copytree(root, project, ignore=lambda _folder, names: {n for n in names if n.startswith(".") or n in ("__pycache__", "tests")})
+
+    def left_out(_folder: str, names: list[str]) -> set[str]:
+        return {n for n in names if (n.startswith(".") and n != ".gitignore") or n in ("__pycache__", "tests")}
+
+    shutil.copytree(root, project, ignore=left_out)
     for line in ("init -q -b main", "add -A", "-c user.name=lab -c user.email=lab@localhost commit -q -m all"):
         git(project, *line.split())
     recipe = re.search(r"```sh\n(samples=.*?)```", (root / "docs/pull-requests.md").read_text(), re.DOTALL).group(1)
