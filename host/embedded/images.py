@@ -8,7 +8,8 @@ import json
 import tarfile
 from pathlib import Path
 
-from host import command, files, go_modules
+from host import command, files
+from host.artifacts import go_modules
 from host.embedded.configs import PAUSE_NAME
 from host.embedded.layout import Layout
 from host.embedded.parts import Parts

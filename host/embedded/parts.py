@@ -7,8 +7,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from host import debian, files, go_modules
-from host.go_modules import GoModule
+from host import files
+from host.artifacts import debian, go_modules
+from host.artifacts.go_modules import GoModule
 from stacks.errors import HostError
 from stacks.planning.plan import EmbeddedPlan
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from host import command, debian
+from host import command
+from host.artifacts import debian
 from host.command import CommandFailed
 from host.images import recipe
 from host.images.contained import contained

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from host import command, go_modules
+from host import command
+from host.artifacts import go_modules
 from host.embedded import images, parts, preflight
 from host.embedded.layout import Layout
 from stacks import names

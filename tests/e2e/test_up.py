@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from host import go_modules
+from host.artifacts import go_modules
 from host.embedded import cgroups, images
 from stacks import names
 from stacks.catalog import load

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from host import __main__ as host
-from host import debian, state
+from host import state
+from host.artifacts import debian
 from host.embedded import cgroups, driver, images, layout, namespaces, ownership, preflight
 from stacks.errors import HostError
 from stacks.planning.plan import canonical

