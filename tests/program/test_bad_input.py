@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,18 +14,13 @@ from typing import Any
 
 import pytest
 
-# The program's own modules are imported once here; a preview forgets what it imported itself.
-import components.lab_platform
-import components.stack_config  # noqa: F401
-import engine
-import host.state  # noqa: F401
 from cli.stack_preview import load_plan
 from stacks.errors import LabError, PlanError
 from tests.support.mutations import Case, cases
-from tests.support.stacks import ROOT, STACKS, configuration
+from tests.support.recording import STACK_TYPE
+from tests.support.stacks import ROOT, STACKS, configuration, preview, run
 
 PROJECT = "local-ai-lab"
-STACK_TYPE = "pulumi:pulumi:Stack"
 NOT_FOR_USERS = (
     "traceback",
     "pydantic",
@@ -153,9 +147,7 @@ def test_lab_refuses_the_file_and_says_where(case: Case, tmp_path: Path) -> None
 
 @every_case
 def test_the_program_refuses_the_configuration_and_registers_nothing(case: Case) -> None:
-    flat = {key: "" if v is None else v if isinstance(v, str) else json.dumps(v) for key, v in case.config.items()}
-    program = engine.Program(project=PROJECT, stack="wrong", root=ROOT, main=ROOT / "__main__.py")
-    result = engine.preview(program, engine.StackConfig(flat, frozenset()))
+    result = run("wrong", case.config)
     errors = [d.message for d in result.diagnostics if d.severity == "error"]
     registered = [step for step in result.steps if step.type != STACK_TYPE]
     seen["refused by the program"] += not result.ok
@@ -278,7 +270,7 @@ def test_lab_refuses_a_stack_that_has_no_file(stack: str, tmp_path: Path) -> Non
 def copy_of_the_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project") / "lab"
     folder.mkdir()
-    for name in ("Pulumi.yaml", "__main__.py", "stacks", "components", "host", "probes", "engine", "cli"):
+    for name in ("Pulumi.yaml", "__main__.py", "stacks", "components", "host", "probes", "cli"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
@@ -309,7 +301,7 @@ def test_the_command_line_exits_2_with_a_message_and_writes_nothing(name: str, c
         "PYTHONDONTWRITEBYTECODE": "1",
         "LC_ALL": "C",
     }
-    command = [sys.executable, "-P", "-m", "cli", "preview", "wrong"]
+    command = [sys.executable, "-P", "-m", "cli", "plan", "wrong"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
     error = done.stderr.decode()
     assert done.returncode == 2, error
@@ -328,10 +320,7 @@ def _listing(folder: Path) -> list[tuple[str, int]]:
 def test_the_shipped_stacks_are_accepted_both_ways(tmp_path: Path) -> None:
     for stack in STACKS:
         load_plan(_folder(tmp_path, (ROOT / f"Pulumi.{stack}.yaml").read_bytes(), stack), stack)
-        own = configuration(stack)
-        flat = {f"{PROJECT}:{key}": v if isinstance(v, str) else json.dumps(v) for key, v in own.items()}
-        program = engine.Program(project=PROJECT, stack=stack, root=ROOT, main=ROOT / "__main__.py")
-        assert engine.preview(program, engine.StackConfig({**flat, "pulumi:disable-default-providers": '["kubernetes"]'})).ok
+        assert preview(stack).ok
 
 
 def test_hundreds_of_cases_were_tried_and_none_registered_anything_or_ended_in_a_traceback() -> None:

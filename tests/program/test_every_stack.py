@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from engine import UNKNOWN, Preview
 from tests.support.golden import assert_golden
+from tests.support.registrations import UNKNOWN, Record
 from tests.support.stacks import ROOT, STACKS, plan, preview, tree
 
-_SHOWN: dict[str, Preview] = {}
+_SHOWN: dict[str, Record] = {}
 
 
 @pytest.fixture(params=STACKS)
@@ -22,41 +22,41 @@ def stack(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def shown(stack: str) -> Preview:
+def shown(stack: str) -> Record:
     """One preview a stack: the program is deterministic, which a test of its own holds."""
     if stack not in _SHOWN:
         _SHOWN[stack] = preview(stack)
     return _SHOWN[stack]
 
 
-def test_a_preview_works_without_any_diagnostic(shown: Preview) -> None:
+def test_a_preview_works_without_any_diagnostic(shown: Record) -> None:
     assert shown.ok
     assert shown.diagnostics == ()
 
 
-def test_urns_are_unique(shown: Preview) -> None:
+def test_urns_are_unique(shown: Record) -> None:
     urns = [s.urn for s in shown.steps]
     assert len(urns) == len(set(urns)) > 15
 
 
-def test_every_resource_has_a_parent(shown: Preview) -> None:
+def test_every_resource_has_a_parent(shown: Record) -> None:
     for step in shown.steps:
         assert step.parent or step.type == "pulumi:pulumi:Stack", step.urn
 
 
-def test_every_kubernetes_object_uses_the_one_explicit_provider(shown: Preview) -> None:
+def test_every_kubernetes_object_uses_the_one_explicit_provider(shown: Record) -> None:
     (provider,) = [s.urn for s in shown.steps if s.type == "pulumi:providers:kubernetes"]
     objects = [s for s in shown.steps if s.type.startswith("kubernetes:")]
     assert len(objects) >= 10
     assert {s.provider.rpartition("::")[0] for s in objects} == {provider}
 
 
-def test_every_kubernetes_object_goes_with_the_cluster(shown: Preview) -> None:
+def test_every_kubernetes_object_goes_with_the_cluster(shown: Record) -> None:
     (bootstrap,) = [s.urn for s in shown.steps if s.name == "cluster-ensure"]
     assert {s.deleted_with for s in shown.steps if s.type.startswith("kubernetes:")} == {bootstrap}
 
 
-def test_no_image_is_untagged_or_latest(shown: Preview) -> None:
+def test_no_image_is_untagged_or_latest(shown: Record) -> None:
     images = [c["image"] for s in shown.steps for c in _containers(s.inputs)]
     assert images
     for image in images:
@@ -64,7 +64,7 @@ def test_no_image_is_untagged_or_latest(shown: Preview) -> None:
         assert re.search(r":[^/]+$", name) and not name.endswith(":latest"), image
 
 
-def test_bootstrap_commands_have_no_triggers_and_one_text_for_create_and_update(shown: Preview) -> None:
+def test_bootstrap_commands_have_no_triggers_and_one_text_for_create_and_update(shown: Record) -> None:
     commands = [s for s in shown.steps if s.type == "command:local:Command" and s.inputs["create"].startswith(".venv/bin/python -m host")]
     assert commands
     for step in commands:
@@ -72,12 +72,12 @@ def test_bootstrap_commands_have_no_triggers_and_one_text_for_create_and_update(
         assert step.inputs["update"] == step.inputs["create"]
 
 
-def test_no_input_depends_on_what_only_up_can_know(shown: Preview) -> None:
+def test_no_input_depends_on_what_only_up_can_know(shown: Record) -> None:
     for step in shown.steps:
         assert UNKNOWN not in str(step.inputs), step.urn
 
 
-def test_the_check_runs_again_when_the_digest_changes_and_comes_last(stack: str, shown: Preview) -> None:
+def test_the_check_runs_again_when_the_digest_changes_and_comes_last(stack: str, shown: Record) -> None:
     (check,) = [s for s in shown.steps if s.name == "inference-check-run"]
     assert check.inputs["triggers"] == [plan(stack).digest]
     deployments = {s.urn for s in shown.steps if s.type == "kubernetes:apps/v1:Deployment"}
@@ -85,7 +85,7 @@ def test_the_check_runs_again_when_the_digest_changes_and_comes_last(stack: str,
     assert deployments <= set(component.dependencies) | set(check.dependencies)
 
 
-def test_outputs_show_the_derivation(stack: str, shown: Preview) -> None:
+def test_outputs_show_the_derivation(stack: str, shown: Record) -> None:
     made = plan(stack)
     assert shown.outputs["planDigest"] == made.digest
     assert shown.outputs["kubeconfig"] == f"~/.local/state/local-ai-lab/stacks/{stack}/kubeconfig"
@@ -96,23 +96,23 @@ def test_outputs_show_the_derivation(stack: str, shown: Preview) -> None:
         assert all(d.reason in reasons[d.name] for d in model.decisions)
 
 
-def test_two_previews_are_equal(stack: str, shown: Preview) -> None:
+def test_two_previews_are_equal(stack: str, shown: Record) -> None:
     again = preview(stack)
     assert [s.to_json() for s in again.steps] == [s.to_json() for s in shown.steps]
     assert again.outputs == shown.outputs
 
 
-def test_the_tree_is_the_golden_one(stack: str, shown: Preview) -> None:
+def test_the_tree_is_the_golden_one(stack: str, shown: Record) -> None:
     assert_golden(f"trees/{stack}.txt", "\n".join(tree(shown)) + "\n")
 
 
-def test_the_manifests_are_the_golden_ones(stack: str, shown: Preview) -> None:
+def test_the_manifests_are_the_golden_ones(stack: str, shown: Record) -> None:
     objects = {f"{s.inputs['kind']} {s.inputs['metadata']['name']} {s.inputs['metadata'].get('namespace', '')}".strip(): dict(s.inputs)
                for s in shown.steps if s.type.startswith("kubernetes:")}  # fmt: skip
     assert_golden(f"manifests/{stack}.yaml", yaml.safe_dump(objects, sort_keys=True, width=140))
 
 
-def test_no_pod_takes_what_a_scheduler_or_an_admin_should_give(shown: Preview) -> None:
+def test_no_pod_takes_what_a_scheduler_or_an_admin_should_give(shown: Record) -> None:
     for step in shown.steps:
         if step.type in ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:DaemonSet"):
             text = str(step.inputs)
@@ -147,7 +147,7 @@ def test_adding_a_model_adds_exactly_that_models_resources(origin: str) -> None:
     assert changed == {"inference-check-run"}  # it asks the new model too
 
 
-def test_one_environment_value_changes_exactly_its_deployment_and_the_check(stack: str, shown: Preview) -> None:
+def test_one_environment_value_changes_exactly_its_deployment_and_the_check(stack: str, shown: Record) -> None:
     def edit(own: dict[str, Any]) -> None:
         own["models"][0]["environment"] = {"VLLM_LOGGING_LEVEL": "DEBUG"}
 

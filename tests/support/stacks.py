@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import engine
 from stacks.planning.build import build_plan
 from stacks.planning.plan import Plan
 from stacks.settings import PROJECT, SECRET_KEYS, Settings
 from stacks.stack_file import read_stack, stack_names
+from tests.support.recording import Program, record
+from tests.support.registrations import Record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STACKS = stack_names(ROOT)
@@ -33,17 +34,22 @@ def plan(stack: str, edit: Callable[[dict[str, Any]], None] | None = None) -> Pl
     return build_plan(Settings.from_config(own, secret_keys=secrets), stack=stack, secrets=secrets)
 
 
-def preview(stack: str, edit: Callable[[dict[str, Any]], None] | None = None, *, state: Path | None = None) -> engine.Preview:
-    """What the program would do for the stack's edited configuration."""
+def preview(stack: str, edit: Callable[[dict[str, Any]], None] | None = None) -> Record:
+    """What the program registers for the stack's edited configuration, its declared secrets taken as encrypted ones."""
     own = configuration(stack, edit)
-    flat = {f"{PROJECT}:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in own.items()}
-    flat["pulumi:disable-default-providers"] = '["kubernetes"]'
-    secrets = frozenset(f"{PROJECT}:{k}" for k in SECRET_KEYS if k in own)
-    program = engine.Program(project=PROJECT, stack=stack, root=ROOT, main=ROOT / "__main__.py")
-    return engine.preview(program, engine.StackConfig(flat, secrets), state=state)
+    config = {f"{PROJECT}:{key}": value for key, value in own.items()}
+    secret = frozenset(f"{PROJECT}:{key}" for key in SECRET_KEYS if key in own)
+    return run(stack, {"pulumi:disable-default-providers": ["kubernetes"], **config}, secret)
 
 
-def tree(result: engine.Preview) -> list[str]:
+def run(stack: str, config: Mapping[str, Any], secret_keys: frozenset[str] = frozenset()) -> Record:
+    """What the program registers for a configuration as it stands below `config:` of a stack file."""
+    told = {key: "" if value is None else value for key, value in config.items()}
+    flat = {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
+    return record(Program(ROOT / "__main__.py", PROJECT, stack, flat, secret_keys))
+
+
+def tree(result: Record) -> list[str]:
     """`parent > type name`, a line each, sorted: what a rename or a move would change."""
     names = {s.urn: s.name for s in result.steps}
     return sorted(f"{names.get(s.parent, '')} > {s.type} {s.name}" for s in result.steps)
