@@ -150,11 +150,14 @@ def plan(
     stack: Annotated[str | None, typer.Argument(help="The stack; every stack without one.", metavar="[STACK]")] = None,
     json: Json = False,
     svg: Annotated[Path | None, typer.Option("--svg", help="Draw the plan as a picture for a pull request.", metavar="FILE")] = None,
+    manifests: Annotated[
+        Path | None, typer.Option(help="Write the Kubernetes objects as YAML files into this new or empty folder.", metavar="DIR")
+    ] = None,
 ) -> None:
-    """Show how a stack's memory and other budgets are shared out, every setting, and why."""
+    """Show a stack's budgets, every setting and why, and what `up` would do to the machine; needs no Pulumi and no network."""
     from cli.plan import run
 
-    run(ROOT, stack, as_json=json, svg=svg)
+    run(ROOT, stack, as_json=json, svg=svg, manifests=manifests)
 
 
 @app.command(name="what-if")
@@ -220,7 +223,7 @@ def review(
     base: Annotated[str, typer.Option(help="The git revision to compare with.", metavar="REVISION")] = "origin/main",
     output: Annotated[Path | None, typer.Option(help="Write the Markdown here instead of printing it.", metavar="FILE")] = None,
 ) -> None:
-    """Validate and preview the stacks that a change touches, as one pull-request comment."""
+    """Validate and plan the stacks that a change touches, as one pull-request comment."""
     from cli.review import run
 
     run(ROOT, base=base, output=output)

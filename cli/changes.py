@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stacks.errors import LabError
 
-_PROGRAM_FOLDERS = ("stacks/", "components/", "host/", "probes/", "engine/", "catalog/")
+_PROGRAM_FOLDERS = ("stacks/", "components/", "host/", "probes/", "catalog/")
 _PROGRAM_FILES = frozenset({"__main__.py", "Pulumi.yaml", "requirements.txt"})
 _STACK_FILE = re.compile(r"Pulumi\.([A-Za-z0-9_.-]+)\.yaml")
 _GIT_SECONDS = 120
@@ -28,7 +28,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Touched:
-    """The stacks to preview, those whose file is gone, and whether every stack is there because the program changed."""
+    """The stacks to plan, those whose file is gone, and whether every stack is there because the program changed."""
 
     stacks: tuple[str, ...]
     removed: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Writes a preview's Kubernetes objects as YAML files, for kubectl, scanners and reviewers."""
+"""Writes a stack's Kubernetes objects as YAML files, for kubectl, scanners and reviewers: from the plan alone."""
 
 from __future__ import annotations
 
@@ -8,27 +8,22 @@ from typing import Any
 
 import yaml
 
-from cli.stack_preview import StackPreview
-from stacks.errors import LabError
+from components import rendered
+from stacks.errors import Problem, SettingsError
+from stacks.planning.plan import Plan
 
 
-def objects(shown: StackPreview) -> dict[str, dict[str, Any]]:
-    """File name -> object, in dependency order; what a Secret holds stays hidden."""
-    found: dict[str, dict[str, Any]] = {}
-    for step in shown.preview.steps:
-        if step.op != "delete" and step.type.startswith("kubernetes:") and "kind" in step.inputs:
-            thing: dict[str, Any] = {**step.inputs}
-            if thing["kind"] == "Secret":  # what it holds stays hidden; the object stays one that Kubernetes takes
-                for field in ("data", "stringData"):
-                    thing.pop(field, None)
-                thing["metadata"] = {**thing["metadata"], "annotations": {"local-ai-lab/withheld": "its data is secret"}}
-            found[f"{len(found) + 1:02d}-{thing['kind'].lower()}-{thing['metadata']['name']}.yaml"] = thing
+def objects(plan: Plan) -> dict[str, dict[str, Any]]:
+    """File name -> object, in dependency order; what a Secret holds is left out."""
+    found = {}
+    for number, thing in enumerate(rendered.objects(plan).values(), 1):
+        found[f"{number:02d}-{thing['kind'].lower()}-{thing['metadata']['name']}.yaml"] = thing
     return found
 
 
-def write(shown: StackPreview, folder: Path) -> list[str]:
-    """Writes the files into a new or empty folder and returns their names. Raises LabError where other things lie there already."""
-    files = objects(shown)
+def write(plan: Plan, folder: Path) -> list[str]:
+    """Writes the files into a new or empty folder and returns their names. Raises SettingsError for another folder."""
+    files = objects(plan)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise _unusable(f"{folder} is not an empty folder", "name a folder that does not exist yet")
@@ -36,14 +31,13 @@ def write(shown: StackPreview, folder: Path) -> list[str]:
         for name, thing in files.items():
             (folder / name).write_text(to_yaml(thing), encoding="utf-8")
     except OSError as problem:
-        raise _unusable(f"{str(folder)[:100]} cannot be written: {problem.strerror}", "name a folder that you may write to") from None
+        said = f"{str(folder)[:100]} cannot be written: {problem.strerror}"
+        raise _unusable(said, "name a folder that you may write to") from None
     return list(files)
 
 
-def _unusable(message: str, remedy: str) -> LabError:
-    error = LabError(message, remedy=remedy)
-    error.exit_code = 2
-    return error
+def _unusable(message: str, remedy: str) -> SettingsError:
+    return SettingsError([Problem("command line", "--manifests", message, remedy)])
 
 
 class _Dumper(yaml.SafeDumper):
@@ -52,6 +46,11 @@ class _Dumper(yaml.SafeDumper):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         del indentless
         super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Labels that several places share are written out in each."""
+        del data
+        return True
 
 
 def to_yaml(thing: Mapping[str, Any]) -> str:

@@ -1,12 +1,12 @@
-"""A stack's preview as Markdown: what a reviewer needs to decide, the long parts folded."""
+"""A stack's plan as Markdown: what a reviewer needs to decide, the long parts folded."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from cli.stack_preview import StackPreview, layered
+from components import rendered
 from stacks.errors import LabError
 from stacks.planning.plan import Decision, MemoryPlan, Plan
 
@@ -15,18 +15,17 @@ _FOLD_AT = 120
 _LONGEST_CELL = 250
 
 
-def stack_section(shown: StackPreview) -> str:
+def stack_section(plan: Plan) -> str:
     """One stack that can work."""
-    plan = shown.plan
     machine = plan.machine
     hardware = f"{machine.gpus} x {machine.gpu_name}" if machine.gpu_name else f"{machine.cpus} processors"
-    counts = ", ".join(f"{n} to {op}" for op, n in shown.preview.change_summary.items())
+    objects, commands = rendered.objects(plan), rendered.commands(plan)
     lines = [
-        f"### ✅ `{shown.stack}` fits: {hardware}, {machine.platform}, {plan.cluster.driver}",
+        f"### ✅ `{plan.stack}` fits: {hardware}, {machine.platform}, {plan.cluster.driver}",
         "",
-        f"On a fresh machine: {counts}. Plan `{plan.digest}`.",
+        f"On a fresh machine: {len(objects)} Kubernetes objects and {len(commands)} steps on the host. Plan `{plan.digest}`.",
         "",
-        "| model | endpoint | context | KV cache | requests at once | full-length ones that the KV cache holds | image |",
+        "| model | endpoint | context | KV cache | requests at once | max-length requests that fit | image |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for model in plan.models:
@@ -47,12 +46,12 @@ def stack_section(shown: StackPreview) -> str:
                 "```",
             ]
     if lowered := _lowered(plan):
-        lines += ["", "**Given up, and why**", "", *lowered]
+        lines += ["", "**Degraded settings**", "", *lowered]
     lines += ["", *_folded("Every setting, and why", _decisions(plan.all_decisions()))]
     lines += _folded(
         f"What `up` would do to the machine ({'it asks first' if plan.consent == 'ask' else 'without asking'})", _host_changes(plan)
     )
-    lines += _folded("Resources", ["```", *_resources(shown), "```"])
+    lines += _folded("Kubernetes objects, and steps on the host", _resources(objects, commands))
     return "\n".join(lines) + "\n"
 
 
@@ -137,25 +136,13 @@ def _host_changes(plan: Plan) -> list[str]:
     return lines
 
 
-def _resources(shown: StackPreview) -> list[str]:
-    depth: dict[str, int] = {}
-    children: dict[str, list[str]] = {}
-    label = {}
-    for step in layered(shown.preview.steps):
-        children.setdefault(step.parent, []).append(step.urn)
-        label[step.urn] = f"{step.name}  {step.type}"
-    lines: list[str] = []
-
-    def visit(urn: str) -> None:
-        lines.append("  " * depth[urn] + label[urn])
-        for child in children.get(urn, []):
-            depth[child] = depth[urn] + 1
-            visit(child)
-
-    for top in children.get("", []):
-        depth[top] = 0
-        visit(top)
-    return lines
+def _resources(objects: Iterable[rendered.Name], commands: Mapping[str, rendered.Command]) -> list[str]:
+    """A line for each kind of object, and one for each step, under their names in the program."""
+    kinds: dict[str, list[str]] = {}
+    for kind, name in objects:
+        kinds.setdefault(kind, []).append(f"`{name}`")
+    lines = [f"- {kind}: {', '.join(found)}" for kind, found in kinds.items()]
+    return [*lines, *(f"- step `{name}`: `{command.runs}`" for name, command in commands.items())]
 
 
 def _folded(title: str, lines: Sequence[str]) -> list[str]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.bar import Bar
 from rich.table import Table
 
+from cli.host_changes import print_host_changes
+from cli.load import load_plan
 from cli.output import console, error_document, print_json
 from cli.plan_bars import budget_text, card_segments, card_title, model_rows
-from cli.stack_preview import load_plan
 from stacks.errors import LabError, Problem, SettingsError
 from stacks.stack_file import stack_names
 
@@ -28,44 +30,65 @@ _KINDS = {"stated": "cyan", "derived": "green", "default": "dim", "degraded": "y
 _CELLS = 60
 
 
-def run(root: Path, stack: str | None, *, as_json: bool, svg: Path | None) -> None:
+def run(root: Path, stack: str | None, *, as_json: bool, svg: Path | None, manifests: Path | None = None) -> None:
     """Prints the plan of one stack, or of every stack; exit code 2 where one of them cannot work."""
     wanted = [stack] if stack else stack_names(root)
     if not wanted:
         raise LabError("there is no stack file here", remedy="write Pulumi.STACK.yaml; see README.md")
-    if svg is not None and len(wanted) != 1:
-        raise SettingsError([Problem("command line", "--svg", "it draws one plan", f"name the stack: ./lab plan {wanted[0]} --svg {svg}")])
+    for option, path, what in (("--svg", svg, "draws one plan"), ("--manifests", manifests, "writes one stack")):
+        if path is not None and len(wanted) != 1:
+            remedy = f"name the stack: ./lab plan {wanted[0]} {option} {path}"
+            raise SettingsError([Problem("command line", option, f"it {what}", remedy)])
     plans: dict[str, Plan | LabError] = {}
     for name in wanted:
         try:
-            plans[name] = load_plan(root, name, sharing_layer=True)[1]
+            # Objects are written only of a plan that the program takes, and it takes none that shares a card.
+            plans[name] = load_plan(root, name, sharing_layer=manifests is None)[1]
         except LabError as error:
             if stack:
                 raise
             plans[name] = error
     if svg is not None:
-        _write_svg(svg, plans[wanted[0]])
+        _write_svg(svg, _worked(plans[wanted[0]]))
+    if manifests is not None:
+        _write_manifests(manifests, _worked(plans[wanted[0]]))
     if as_json:
-        documents = {
-            name: {"error": error_document(p)} if isinstance(p, LabError) else json.loads(p.to_json()) for name, p in plans.items()
-        }
+        documents = {name: _document(plan) for name, plan in plans.items()}
         print_json(documents[stack] if stack else documents)
     else:
-        for name, plan in plans.items():
-            if isinstance(plan, LabError):
-                console().print(f"[bold red]{name}[/]")
-                console().print(f"{plan}\n", markup=False)
-            else:
-                show(console(), plan)
+        _show_all(plans)
     if any(isinstance(p, LabError) for p in plans.values()):
         sys.exit(2)
 
 
-def _write_svg(path: Path, plan: Plan | LabError) -> None:
-    from cli.plan_svg import plan_svg
+def _document(plan: Plan | LabError) -> Any:
+    return {"error": error_document(plan)} if isinstance(plan, LabError) else json.loads(plan.to_json())
 
+
+def _show_all(plans: Mapping[str, Plan | LabError]) -> None:
+    for name, plan in plans.items():
+        if isinstance(plan, LabError):
+            console().print(f"[bold red]{name}[/]")
+            console().print(f"{plan}\n", markup=False)
+        else:
+            show(console(), plan)
+
+
+def _worked(plan: Plan | LabError) -> Plan:
     if isinstance(plan, LabError):
         raise plan
+    return plan
+
+
+def _write_manifests(folder: Path, plan: Plan) -> None:
+    from cli.manifests import write
+
+    console(stderr=True).print(f"wrote {len(write(plan, folder))} manifests into {folder}", markup=False)
+
+
+def _write_svg(path: Path, plan: Plan) -> None:
+    from cli.plan_svg import plan_svg
+
     try:
         path.write_text(plan_svg(plan), encoding="utf-8")
     except OSError as error:
@@ -74,7 +97,7 @@ def _write_svg(path: Path, plan: Plan | LabError) -> None:
 
 
 def show(out: Console, plan: Plan) -> None:
-    """One plan: cards, budgets, models, and every decision with its reason."""
+    """One plan: cards, budgets, models, every decision with its reason, and what it would do to the machine."""
     out.print(f"[bold]{plan.stack}[/]  [dim]plan {plan.digest}[/]\n")
     for card in plan.cards:
         out.print(f"[bold]{card_title(plan, card)}[/]", markup=True)
@@ -101,6 +124,8 @@ def show(out: Console, plan: Plan) -> None:
         out.print("[dim]at most: bandwidth / bytes that one step must read (stacks/planning/roofline.py); real engines stay below it[/]")
     out.print()
     show_decisions(out, plan.all_decisions())
+    out.print()
+    print_host_changes(out, plan)
 
 
 def show_decisions(out: Console, decisions: tuple[Decision, ...]) -> None:

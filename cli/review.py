@@ -1,4 +1,4 @@
-"""`lab review`: validates and previews the stacks that a change touches, as one Markdown comment for its pull request."""
+"""`lab review`: validates and plans the stacks that a change touches, as one Markdown comment for its pull request."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cli.changes import Change, Touched, changed_since, touched_stacks
 from cli.comparison import comparison
+from cli.load import load_plan
 from cli.markdown import refused_section, stack_section
 from cli.output import console
-from cli.stack_preview import preview_stack
 from stacks.errors import LabError, Problem, SettingsError
 from stacks.stack_file import stack_names
 
@@ -63,16 +63,17 @@ def comment(sections: Sequence[Section], touched: Touched, base: str, *, limit: 
     if not sections and not touched.removed:
         head += "\nNo stack file changed, and nothing of the program that every stack is made from.\n"
     if touched.program and sections:
-        head += "\nThe program that every stack is made from changed, so every stack was previewed with it.\n"
+        head += (
+            "\nThe program that every stack is made from changed, so every stack was planned with it. "
+            "What that changes where a stack runs already, only Pulumi tells: `./lab preview STACK`\n"
+        )
     removed = "".join(
         f"### 🗑 `{stack}` is removed\n\nIts file is gone, what it made on its machine is not. "
         f"Before the merge, on the base branch, type there: `pulumi destroy -s {stack}`\n\n"
         for stack in touched.removed
     )
-    foot = (
-        f"---\n<sub>Made by `./lab review --base {_plain(base)}` with the embedded engine: "
-        "it reads the files of this change and touches no machine, cluster or secret.</sub>\n"
-    )
+    made = f"Made by `./lab review --base {_plain(base)}` from the plan alone"
+    foot = f"---\n<sub>{made}; it touches no machine, cluster or secret.</sub>\n"
     return _clean(_shortened(head, list(sections), removed, foot, limit))
 
 
@@ -112,7 +113,7 @@ def _shortened(head: str, sections: Sequence[Section], removed: str, foot: str, 
             cut += 1
     parts = [f"{folds} folded part{'' if folds == 1 else 's'}"] if folds else []
     parts += [f"all but the title of {_stacks(cut)}"] if cut else []
-    note = f"Left out, because a comment may be no longer: {' and '.join(parts)}. All of it: `./lab preview STACK`\n\n"
+    note = f"Left out, because a comment may be no longer: {' and '.join(parts)}. All of it: `./lab plan STACK`\n\n"
     shown = "".join([head, "\n", *texts, removed])
     room = limit - len(note) - len(foot)
     return (shown if len(shown) <= room else shown[:room].rpartition("\n")[0] + "\n\n") + note + foot
@@ -120,13 +121,13 @@ def _shortened(head: str, sections: Sequence[Section], removed: str, foot: str, 
 
 def _section(root: Path, change: Change, stack: str) -> Section:
     try:
-        shown = preview_stack(root, stack)
+        plan = load_plan(root, stack)[1]
     except LabError as error:
         return Section(stack, refused_section(stack, error), works=False)
-    text = stack_section(shown)
+    text = stack_section(plan)
     if f"Pulumi.{stack}.yaml" in change.files:
         title, _, rest = text.partition("\n\n")
-        text = "\n\n".join([title, "\n".join(comparison(root, change, shown)), rest])
+        text = "\n\n".join([title, "\n".join(comparison(root, change, plan)), rest])
     return Section(stack, text, works=True)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.load import load_plan
 from cli.manifests import objects, write
-from cli.stack_preview import preview_stack
 from tests.support.stacks import ROOT, STACKS, plan
 
 CHECKOV = ROOT / ".venv-judges" / "bin" / "checkov"
@@ -42,7 +42,7 @@ def _checkov(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module", params=STACKS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("manifests") / request.param
-    write(preview_stack(ROOT, request.param), target)
+    write(plan(request.param), target)
     return target
 
 
@@ -67,11 +67,9 @@ def test_kubernetes_itself_would_take_every_object(folder: Path) -> None:
 def test_kubernetes_would_take_the_objects_of_a_stack_with_secrets(tmp_path: Path) -> None:
     import kubernetes_validate
 
-    for name in ("Pulumi.yaml", "__main__.py"):
-        (tmp_path / name).write_text((ROOT / name).read_text())
     text = (ROOT / "Pulumi.dev.yaml").read_text()
     (tmp_path / "Pulumi.dev.yaml").write_text(text + "  local-ai-lab:apiKey: {secure: v1:AAAA:BBBB}\n")
-    made = objects(preview_stack(tmp_path, "dev"))
+    made = objects(load_plan(tmp_path, "dev")[1])
     assert [o["kind"] for o in made.values()].count("Secret") == 1
     for thing in made.values():
         kubernetes_validate.validate(thing, "1.36", strict=True)
@@ -102,7 +100,7 @@ HARDENING: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def test_the_judge_goes_red_for_every_piece_of_hardening_that_is_taken_away(tmp_path: Path) -> None:
-    good = next(o for o in objects(preview_stack(ROOT, "rtx2060")).values() if o["kind"] == "Deployment")
+    good = next(o for o in objects(plan("rtx2060")).values() if o["kind"] == "Deployment")
     for number, (name, harm) in enumerate(HARDENING.items()):
         bad = copy.deepcopy(good)
         bad["metadata"]["name"] = f"mutant-{number}"
@@ -120,7 +118,7 @@ def test_manifests_are_never_written_over_something_else(tmp_path: Path) -> None
 
     (tmp_path / "mine.txt").write_text("keep me")
     with pytest.raises(LabError, match="not an empty folder"):
-        write(preview_stack(ROOT, "dev"), tmp_path)
+        write(plan("dev"), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -61,8 +61,22 @@ def test_a_file_imports_only_what_its_folder_may(path: Path) -> None:
             assert _is_below(name, ALLOWED_OWN[part]), f"{path} imports {name}"
             if part in ("components", "host", "probes") and top == "stacks":
                 assert _is_below(name, STACK_TYPES), f"{path} may take only Plan types, names and errors, not {name}"
+            if part == "cli" and top == "components":
+                assert _is_below(name, ("components.rendered",)), f"{path}: everything else there needs Pulumi: {name}"
         else:
             assert top in sys.stdlib_module_names or top in ALLOWED_OTHERS[part] or top == "__future__", f"{path} imports {name}"
+
+
+PURE = [ROOT / "components" / "rendered.py", *sorted((ROOT / "components" / "manifests").glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_is_made_from_the_plan_alone_needs_no_pulumi(path: Path) -> None:
+    import sys
+
+    for name in _imports(path):
+        allowed = _is_below(name, ("components.manifests", "stacks.names", "stacks.planning.plan"))
+        assert allowed or name.split(".")[0] in (*sys.stdlib_module_names, "__future__"), f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("path", _sources(), ids=lambda p: str(p.relative_to(ROOT)))

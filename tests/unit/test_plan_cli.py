@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from cli.__main__ import app
 from cli.forgiving import find
+from cli.plan import run as run_plan
 from cli.plan_svg import plan_svg
+from components.rendered import objects
 from stacks.catalog import load
 from stacks.errors import LabError, PlanError, SettingsError
-from tests.support.stacks import ROOT, plan
+from tests.support.stacks import ROOT, STACKS, plan
 
 
 def _lab(*arguments: str) -> str:
@@ -42,6 +49,71 @@ def test_a_plan_shows_cards_budgets_models_and_every_decision() -> None:
 def test_a_plan_as_json_is_the_plan() -> None:
     assert json.loads(_lab("plan", "rtx2060", "--json")) == json.loads(plan("rtx2060").to_json())
     assert set(json.loads(_lab("plan", "--json"))) >= {"dev", "rtx2060"}
+
+
+def test_a_plan_lists_every_change_to_the_machine() -> None:
+    for stack in STACKS:
+        text = _lab("plan", stack)
+        assert "What `up` would do to this machine  (it asks first)" in text
+        for change in plan(stack).host_changes:
+            assert f"  {'root' if change.root else 'user'}  {change.kind:8}  {change.what}" in text
+            assert f"$ {change.command}" in text if change.command else True
+            assert change.note in text if change.note else True
+        assert len(json.loads(_lab("plan", stack, "--json"))["hostChanges"]) == len(plan(stack).host_changes) > 4
+
+
+def test_manifests_are_written_where_they_are_wanted(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["plan", "rtx2060", "--json", "--manifests", str(tmp_path / "a" / "out")], catch_exceptions=False)
+    assert json.loads(done.stdout) == json.loads(plan("rtx2060").to_json())
+    assert done.stderr == f"wrote 14 manifests into {tmp_path / 'a' / 'out'}\n"
+    files = sorted((tmp_path / "a" / "out").iterdir())
+    written = [yaml.safe_load(path.read_text()) for path in files]
+    assert written == list(objects(plan("rtx2060")).values())
+    kinds = [thing["kind"] for thing in written]
+    assert kinds.index("Namespace") < kinds.index("DaemonSet") < kinds.index("Deployment")
+    assert files[0].name == "01-namespace-nvidia-device-plugin.yaml"
+    assert "&id" not in "".join(path.read_text() for path in files)
+
+
+def test_manifests_go_into_a_folder_of_their_own_and_are_those_of_one_stack(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep me")
+    assert "is not an empty folder" in str(_refused("plan", "dev", "--manifests", str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert "is not an empty folder" in str(_refused("plan", "dev", "--manifests", str(tmp_path / "mine.txt")))
+    assert "cannot be written" in str(_refused("plan", "dev", "--manifests", "/proc/nothing/here"))
+    assert "./lab plan dev --manifests x" in str(_refused("plan", "--manifests", "x"))
+
+
+def test_a_plan_that_does_not_fit_writes_nothing(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Pulumi.yaml", tmp_path)
+    text = (ROOT / "Pulumi.rtx2060.yaml").read_text()
+    assert "diskFreeGiB" in text
+    (tmp_path / "Pulumi.small.yaml").write_text(re.sub(r"diskFreeGiB: \d+", "diskFreeGiB: 1", text))
+    for stack in ("small", None):
+        with pytest.raises(PlanError):
+            run_plan(tmp_path, stack, as_json=False, svg=None, manifests=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_with_manifests_needs_neither_pulumi_nor_a_network(tmp_path: Path) -> None:
+    text = (
+        "import sys\n"
+        "sys.addaudithook(lambda event, _: event.startswith(('socket.', 'subprocess.')) and sys.exit(event))\n"
+        "from cli.__main__ import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", text, "plan", "dev", "--json", "--manifests", str(tmp_path / "out")], cwd=tmp_path, timeout=60,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/nowhere", "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == len(objects(plan("dev")))
+    assert json.loads(done.stdout)["stack"] == "dev"
+    for module in ("pulumi", "pulumi_kubernetes", "pulumi_command", "grpc", "httpx", "cryptography"):
+        assert f"'{module}'" not in done.stderr, module
 
 
 def test_the_picture_is_small_valid_alone_and_always_the_same(tmp_path: Path) -> None:

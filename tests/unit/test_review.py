@@ -16,9 +16,10 @@ import yaml
 from cli import review
 from cli.changes import Touched, changed_since, touched_stacks
 from cli.review import LIMIT, MARKER, Section, comment
+from stacks.catalog import load
 from stacks.errors import Alternative, LabError, PlanError
 
-PROGRAM = ("stacks", "components", "host", "probes", "engine", "cli")
+PROGRAM = ("stacks", "components", "host", "probes", "cli")
 FILES = ("__main__.py", "Pulumi.yaml", "Pulumi.dev.yaml", "requirements.txt", ".gitignore")
 NO_STACK = Touched((), (), program=False)
 
@@ -54,7 +55,7 @@ def clone(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def told(clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Runs the review in the clone; `refused` says which stacks are refused and how. Without it the previews are real."""
+    """Runs the review in the clone; `refused` says which stacks are refused and how. Without it the plans are real."""
 
     def _told(*, base: str = "main", refused: dict[str, LabError] | None = None) -> tuple[int, str]:
         def section(root: Path, change: object, stack: str) -> Section:
@@ -69,7 +70,7 @@ def told(clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         with monkeypatch.context() as patch:
             if refused is not None:
                 patch.setattr(review, "_section", section)
-                patch.setattr(review, "preview_stack", refuse)
+                patch.setattr(review, "load_plan", refuse)
             code = 0
             try:
                 review.run(clone, base=base, output=None)
@@ -100,7 +101,7 @@ def test_a_changed_stack_file_touches_that_stack_alone():
         "components/model.py",
         "host/state.py",
         "probes/gpu.py",
-        "engine/wire.py",
+        "catalog/own.yaml",
         *FILES[:2],
         "requirements.txt",
     ],
@@ -247,7 +248,7 @@ def test_a_refused_stack_is_told_with_its_arithmetic_and_the_exit_code_is_two(cl
         assert part in text
 
 
-def test_a_program_that_fails_in_preview_is_a_stack_that_does_not_work_and_shows_no_path_of_the_machine(clone, told):
+def test_a_refusal_shows_no_path_of_the_machine(clone, told):
     (clone / "stacks" / "new.py").write_text("")
     code, text = told(refused={"one": LabError(f"it failed:\n  File {clone}/components/model.py, line 3")})
     assert (code, str(clone) in text, "File components/model.py" in text) == (2, False, True)
@@ -260,7 +261,8 @@ def test_only_the_edited_settings_and_resources_are_compared(clone, told):
     table = re.findall(r"^\| (\S+\.\S+|\S+) \| (.+) \| (.+) \|$", text.partition("**Where")[0], re.MULTILINE)
     assert ("gemma-3-270m.maxModelLen", "2048", "1024") in table
     assert "gemma-3-270m.image" not in [row[0] for row in table]
-    assert "- update `gemma-3-270m`, kubernetes:apps/v1:Deployment: its pods are restarted" in text
+    assert "- update `gemma-3-270m`, Deployment: its pods are restarted" in text
+    assert "- replace `inference-check-run`, Command: `python -m probes inference_check` runs on the machine" in text
     assert "model-cache-volume`, " not in text
 
 
@@ -281,7 +283,8 @@ def test_a_model_that_goes_is_one_row_and_its_resources_are_deleted(clone, told)
     (clone / "Pulumi.one.yaml").write_text(before)
     _, text = told()
     assert len(re.findall(r"^\| second\b", text, re.MULTILINE)) == 1
-    assert "- delete `second`, kubernetes:apps/v1:Deployment" in text
+    assert "- delete `second`, Deployment\n" in text
+    assert "- delete `second-weights`, Command: the weights stay in the cache" in text
 
 
 def test_a_new_stack_and_one_that_did_not_work_before_have_nothing_to_compare_with(clone, told):
@@ -294,6 +297,25 @@ def test_a_new_stack_and_one_that_did_not_work_before_have_nothing_to_compare_wi
     assert code == 0
     assert "A new stack." in text
     assert "did not work before" in text
+
+
+def test_a_stack_with_a_model_of_its_own_is_compared_with_what_it_was(clone, told):
+    (clone / "catalog").mkdir()
+    (clone / "catalog" / "another.yaml").write_text(load().model("gemma-3-270m").model_dump_json(by_alias=True))
+    edit(clone / "Pulumi.one.yaml", "model: gemma-3-270m", "model: another")
+    commit(clone)
+    edit(clone / "Pulumi.one.yaml", "contextTokens: 2048", "contextTokens: 1024")
+    code, text = told()
+    assert code == 0
+    assert "- update `gemma-3-270m`, Deployment: its pods are restarted" in text
+
+
+def test_another_cluster_says_what_to_type_before_and_after_the_merge(clone, told, root):
+    shutil.copyfile(root / "Pulumi.rtx2060.yaml", clone / "Pulumi.one.yaml")
+    code, text = told()
+    assert code == 0
+    assert "| cluster | embedded | minikube |" in text
+    assert "type `./lab down one` before the merge, and `./lab up one` after it" in text
 
 
 def test_a_secret_of_the_stack_file_is_never_shown(clone, told):
@@ -399,6 +421,41 @@ def test_the_job_that_may_write_runs_none_of_the_changes_code(root):
     assert "head.repo.full_name == github.repository" in jobs["comment"]["if"]
 
 
+FAKE_PULUMI = """#!/bin/sh
+test -n "$PULUMI_CONFIG_PASSPHRASE" || exit 9
+echo "$*" >>"$RUNNER_TEMP/calls"
+case $* in "stack init "*) echo "encryptionsalt: v1:x" >>"Pulumi.$3.yaml" ;; *"-s broken "*) exit 255 ;; esac
+"""
+
+
+def test_the_job_of_the_resources_previews_every_stack_in_a_copy_and_fails_where_one_fails(root, tmp_path):
+    job = workflow(root)["resources"]
+    assert job["permissions"] == {"contents": "read"}
+    assert "secrets." not in str(job)
+    (pulumi,) = [step for step in job["steps"] if step.get("uses", "").startswith("pulumi/actions@")]
+    pinned = re.search(r'"pulumi==([0-9.]+)"', (root / "pyproject.toml").read_text())[1]
+    assert pulumi["with"] == {"pulumi-version": pinned}
+    project = tmp_path / "project"
+    project.mkdir()
+    files = {"one": "config: {}\n", "broken": "config: {}\n", "two": "config: {}\n", "sealed": "encryptionsalt: v1:y\nconfig: {}\n"}
+    for name, text in files.items():
+        (project / f"Pulumi.{name}.yaml").write_text(text)
+    (tmp_path / "pulumi").write_text(FAKE_PULUMI)
+    (tmp_path / "pulumi").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNNER_TEMP": str(tmp_path), "PULUMI_BACKEND_URL": "file:///nowhere"}
+    shell = [shutil.which("bash"), "--noprofile", "--norc", "-eo", "pipefail", "-c", job["steps"][-1]["run"]]
+    done = subprocess.run(shell, cwd=project, env=environment, check=False, timeout=20, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "::notice::sealed holds secrets" in done.stdout
+    previewed = [f"{verb} {name}" for name in ("broken", "one", "two") for verb in ("stack init", "preview -s")]
+    assert [" ".join(call.split()[:3]) for call in (tmp_path / "calls").read_text().splitlines()] == previewed
+    assert {p.name: p.read_text() for p in project.iterdir()} == {f"Pulumi.{name}.yaml": text for name, text in files.items()}
+    (project / "Pulumi.broken.yaml").unlink()
+    for folder in ("copy", "backend"):
+        shutil.rmtree(tmp_path / folder)
+    assert subprocess.run(shell, cwd=project, env=environment, check=False, timeout=20, capture_output=True).returncode == 0
+
+
 @pytest.mark.parametrize(("existing", "verb"), [("", "--method POST"), ("17\n18\n", "--method PATCH repos/o/lab/issues/comments/17 ")])
 @pytest.mark.parametrize("body", [f"{MARKER}\n## a verdict\n", None, "no comment of ours\n"])
 def test_the_workflow_writes_one_comment_and_updates_it(root, tmp_path, existing, verb, body):
@@ -406,8 +463,8 @@ def test_the_workflow_writes_one_comment_and_updates_it(root, tmp_path, existing
     (tmp_path / "gh").write_text('#!/bin/sh\ncase $* in *--paginate*) printf "$EXISTING" ;; *) echo "$*" >>"$RUNNER_TEMP/calls" ;; esac\n')
     (tmp_path / "gh").chmod(0o755)
     if body:
-        (tmp_path / "preview").mkdir()
-        (tmp_path / "preview" / "comment.md").write_text(body)
+        (tmp_path / "plan").mkdir()
+        (tmp_path / "plan" / "comment.md").write_text(body)
     environment = {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "RUNNER_TEMP": str(tmp_path),
@@ -421,9 +478,9 @@ def test_the_workflow_writes_one_comment_and_updates_it(root, tmp_path, existing
     calls = (tmp_path / "calls").read_text().splitlines()
     assert len(calls) == 1
     assert verb in calls[0]
-    text = (tmp_path / "preview" / "comment.md").read_text()
+    text = (tmp_path / "plan" / "comment.md").read_text()
     assert text.splitlines()[0] == MARKER
-    assert ("a verdict" in text) == ("The preview failed" not in text) == bool(body and MARKER in body)
+    assert ("a verdict" in text) == ("The review failed" not in text) == bool(body and MARKER in body)
     assert "Commit abc" in text
 
 
