@@ -64,7 +64,7 @@ def status(environment: Mapping[str, str]) -> None:
 
 
 def destroy(environment: Mapping[str, str]) -> None:
-    """Nothing of the cluster is left afterwards but caches and images; does nothing where there is none. Raises HostError."""
+    """Nothing of the cluster is left afterwards but what others use too: programs and built images. Raises HostError."""
     layout = _layout(environment)
     if os.geteuid() != 0:
         _as_root("destroy", environment)
@@ -78,7 +78,7 @@ def destroy(environment: Mapping[str, str]) -> None:
         if ready:
             _use_tools(ready)
         with step(f"removing {layout.plan.name}"):
-            teardown.remove(layout, ready, by_stack=_by_stack(environment))
+            teardown.remove(layout, by_stack=_by_stack(environment))
     _say({"cluster": layout.plan.name, "removed": True, "kept": [str(layout.cache)]})
 
 

@@ -28,7 +28,7 @@ class Layout:
 
     @property
     def images(self) -> Path:
-        """containerd's root: content and unpacked images, kept by `destroy`."""
+        """containerd's root: links to the files of images, and what its containers write."""
         return self.cache / "containerd" / self.plan.name
 
     @property

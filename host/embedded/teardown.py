@@ -6,17 +6,16 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from host import command, state
-from host.embedded import cgroups, images, namespaces, programs
+from host import state
+from host.embedded import cgroups, namespaces, programs
 from host.embedded.converge import supervisor
 from host.embedded.layout import Layout
 from host.embedded.ownership import MARK
-from host.embedded.parts import Parts
 from host.generation import recorded_uid
 from stacks.errors import HostError
 
 
-def remove(layout: Layout, parts: Parts | None, *, by_stack: bool) -> None:
+def remove(layout: Layout, *, by_stack: bool) -> None:
     """Stops, unmounts, disconnects, deletes. Raises HostError with all that would not go; run again it tries those again.
 
     `by_stack`: the stack itself ends, so that its next cluster owes nothing to this one; otherwise the record stays that there was one.
@@ -24,13 +23,7 @@ def remove(layout: Layout, parts: Parts | None, *, by_stack: bool) -> None:
     found = supervisor(layout, None, [])
     # The kubelet first, else it starts again what we stop. Nothing is asked politely: the data goes with the programs.
     for name in reversed((*programs.FIRST, *programs.SECOND)):
-        if name != "containerd":
-            found.stop(name, grace=0)
-    if parts and found.find("containerd"):
-        cgroups.kill(layout, seconds=10, part="kubepods")  # containerd sees its containers end, and can forget them
-        with contextlib.suppress(command.CommandFailed):
-            images.forget_containers(layout, parts)
-    found.stop("containerd", grace=5)
+        found.stop(name, grace=0)
     left = cgroups.kill(layout, seconds=15)
     namespaces.disconnect(layout)
     namespaces.unpin(layout)
@@ -40,9 +33,11 @@ def remove(layout: Layout, parts: Parts | None, *, by_stack: bool) -> None:
     state.record(layout.stack, state.generation(layout.stack) + 1, "" if by_stack else recorded_uid(layout.stack) or "")
     problems = [f"process {pid} ({_name(pid)})" for pid in sorted(left)] + [f"cgroup {path}" for path in stuck]
     if not problems:  # the marks stay as long as anything of ours does
-        for folder in (layout.run, layout.state):
+        # containerd's folder goes too: links to images that stay, and what a later cluster of this name must not remember.
+        folders = (layout.images, layout.run, layout.state)
+        for folder in folders:
             _delete(folder)
-        problems = [str(f) for f in (layout.run, layout.state) if f.exists()]
+        problems = [str(folder) for folder in folders if folder.exists()]
     with contextlib.suppress(OSError):
         layout.run.parent.rmdir()
     if problems:

@@ -21,7 +21,7 @@ def main(words: list[str]) -> int:
         if words == ["lock"]:
             _lock()
         if words == ["ensure"]:
-            sys.stdout.write(f"{build.ensure_image(recipe.recipe_reference())}\n")
+            sys.stdout.write(f"{build.ensure_image(recipe.recipe_reference()).folder}\n")
         sys.stdout.write(f"{recipe.recipe_reference()}\n")
     except LabError as error:
         sys.stderr.write(f"{error}\n")

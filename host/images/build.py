@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from host.files import lock, write_atomic
 from host.images import disk, oci, phases, recipe, rootfs
+from host.images.oci import Image
 from host.images.phases import Work
 from host.images.recipe import Recipe
 from host.progress import step
 from stacks.errors import HostError
 
 CACHE = "~/.cache/local-ai-lab"
-_BASE_GIB, _PACKAGES_GIB, _BYTECODE_GIB, _LAYERS_GIB, _SPARE_GIB = 0.3, 5.5, 0.5, 4.6, 1.0
-"""What each phase adds to the disk at its worst, measured and rounded up: the packages once with their downloads, the layers once more."""
+_BASE_GIB, _PACKAGES_GIB, _BYTECODE_GIB, _SPARE_GIB = 0.3, 5.5, 0.5, 1.0
+"""What each phase adds to the disk at its worst, measured and rounded up; the files are trimmed before the bytecode comes."""
 
 
 def cache_folder() -> Path:
@@ -27,8 +27,8 @@ def cache_folder() -> Path:
     return Path(CACHE).expanduser()
 
 
-def ensure_image(reference: str) -> Path:
-    """The folder of `reference` as an OCI image layout, built now if this machine lacks it.
+def ensure_image(reference: str) -> Image:
+    """The image of `reference`, built now if this machine lacks it.
 
     One build at a time; a second caller waits and finds it done. Raises HostError where this release makes no such image, a program or
     disk space is missing, or a step failed; the next call goes on from there.
@@ -39,23 +39,32 @@ def ensure_image(reference: str) -> Path:
             f"this release builds {wanted.reference}, and the plan asks for {reference}",
             remedy="`python -m host.images reference` prints the tag that belongs into stacks/catalog/images.yaml",
         )
-    images = cache_folder() / "images"
-    final = images / wanted.short
-    rest = images / f"{wanted.short}.build"
-    if oci.is_whole(final / "layout") and not rest.exists():
-        return final / "layout"
-    with lock(images / f"{wanted.short}.lock", what=f"the image {reference}"):
-        if not oci.is_whole(final / "layout"):
+    final = _place(wanted)
+    rest = final.folder.with_name(f"{wanted.short}.build")
+    if final.is_whole() and not rest.exists():
+        return final
+    with lock(final.folder.with_name(f"{wanted.short}.lock"), what=f"the image {reference}"):
+        if not final.is_whole():
             _build(wanted, final)
         elif rest.exists():  # of a run that was killed after its last step
             work = Work(rest)
             work.begin()
             work.discard()
-    return final / "layout"
+    return final
 
 
-def _build(wanted: Recipe, final: Path) -> None:
-    work = Work(final.with_name(f"{wanted.short}.build"))
+def is_built(reference: str) -> bool:
+    """Whether `ensure_image` would have nothing to do; a quick look."""
+    wanted = recipe.load()
+    return reference == wanted.reference and _place(wanted).is_whole()
+
+
+def _place(wanted: Recipe) -> Image:
+    return Image(cache_folder() / "images" / wanted.short)
+
+
+def _build(wanted: Recipe, final: Image) -> None:
+    work = Work(final.folder.with_name(f"{wanted.short}.build"))
     _refuse_early(wanted, work)
     work.begin()
     document = wanted.document
@@ -65,15 +74,13 @@ def _build(wanted: Recipe, final: Path) -> None:
                 with step(f"image: {title}"):
                     make()
                     work.mark_done(phase)
-        with step("image: layers"):
-            labels = {
-                "local-ai-lab.recipe": wanted.digest,
-                "local-ai-lab.base-drift": (work.folder / "drift.json").read_text(encoding="utf-8"),
-            }
-            oci.write_layout(
-                work.rootfs, work.layout, reference=wanted.reference, config=document["config"], architecture=document["architecture"],
-                split=[document["venv"]], labels=labels, busy=work.busy, log=work.log,
+        drift = (work.folder / "drift.json").read_text(encoding="utf-8")
+        with step("image: its digest"):
+            oci.describe(
+                work.image, reference=wanted.reference, config=document["config"], architecture=document["architecture"],
+                labels={"local-ai-lab.recipe": wanted.digest, "local-ai-lab.base-drift": drift}, busy=work.busy,
             )  # fmt: skip
+            write_atomic(work.image.folder / "build.json", json.dumps({"drift": json.loads(drift)}, indent=2))
             os.sync()
     _put(work, final)
 
@@ -86,7 +93,7 @@ def _phases(wanted: Recipe, work: Work) -> list[tuple[str, str, Callable[[], Non
             f"vLLM {wanted.document['version']} with its Python packages, 2.4 GB to download",
             lambda: phases.packages(wanted, work),
         ),
-        ("finish", "trimming, bytecode, a first import", lambda: phases.finish(wanted, work)),
+        ("finish", "trimming, bytecode, a first import", lambda: phases.finish(wanted, work, cache_folder())),
     ]
 
 
@@ -98,24 +105,25 @@ def _refuse_early(wanted: Recipe, work: Work) -> None:
     missing = rootfs.missing_programs(os.environ.get("PATH", ""))
     if missing:
         raise HostError(f"the image build needs {', '.join(missing)}", remedy="sudo apt-get install apt dpkg perl util-linux coreutils")
-    need = _LAYERS_GIB + _SPARE_GIB
+    need = _SPARE_GIB
     for phase, size in (("finish", _BYTECODE_GIB), ("packages", _PACKAGES_GIB), ("base", _BASE_GIB)):
         need += 0.0 if work.done(phase) else size
     disk.require(work.folder, need, what=f"the build of {wanted.reference}")
 
 
-def _put(work: Work, final: Path) -> None:
-    """Moves the layout to its place in one step and drops the rest of the work."""
-    if final.exists():  # an incomplete layout of ours: is_whole said so under the lock
-        if any(p.name not in ("layout", "build.json") for p in final.iterdir()):
-            raise HostError(f"{final} holds files that the lab did not make", remedy=f"move them: mv {final} {final}.mine")
-        shutil.rmtree(final)
-    final.mkdir()
-    write_atomic(
-        final / "build.json", json.dumps({"drift": json.loads((work.folder / "drift.json").read_text(encoding="utf-8"))}, indent=2)
-    )
-    work.layout.rename(final / "layout")
+def _put(work: Work, final: Image) -> None:
+    """Moves the image to its place in one step and drops the rest of the work."""
+    if final.folder.exists():  # a damaged image of ours: is_whole said so under the lock
+        if any(p.name not in ("rootfs", "oci", "build.json") for p in final.folder.iterdir()):
+            raise HostError(
+                f"{final.folder} holds files that the lab did not make", remedy=f"move them: mv {final.folder} {final.folder}.mine"
+            )
+        final.folder.rename(work.folder / "damaged")
+    work.image.folder.rename(final.folder)
     work.discard()
-    others = sorted(p.name for p in final.parent.iterdir() if p.is_dir() and p != final)
+    others = sorted(p.name for p in final.folder.parent.iterdir() if p.is_dir() and p != final.folder)
     if others:
-        sys.stderr.write(f"  images of other releases, kept: {', '.join(others)}; `rm -rf` in {final.parent} frees them\n")
+        sys.stderr.write(
+            f"  images of other releases, kept: {', '.join(others)}; `sudo rm -rf` in {final.folder.parent} frees them, "
+            "once the clusters that use them are down\n"
+        )

@@ -49,18 +49,23 @@ def in_root(
     timeout: float,
     log: Path,
     writable: Sequence[str] = (),
+    read_only: bool = False,
     network: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> None:
     """Runs a shell script as root inside `rootfs`.
 
     `binds` maps our files and folders to names below /mnt inside, read-only but for the names in `writable`. Nothing of them stays in
-    `rootfs`. The script goes in by standard input, so that settings with credentials show neither in a process list nor in a failure.
-    Raises CommandFailed.
+    `rootfs`, and with `read_only` nothing else can either: /tmp is then one of its own. The script goes in by standard input, so that
+    settings with credentials show neither in a process list nor in a failure. Raises CommandFailed.
     """
+    place = shlex.quote(str(rootfs))
+    shut = [f"mount --bind {place} {place}", f"mount -o remount,bind,ro {place}"] if read_only else []
     lines = [
         "set -eu",
-        f"cd {shlex.quote(str(rootfs))}",
+        *shut,
+        f"cd {place}",
+        *(["mount -t tmpfs -o mode=1777 lab tmp"] if read_only else []),
         "mount --bind /dev dev",
         "mount -t proc proc proc",
         "mount -t tmpfs -o mode=0755 lab mnt",

@@ -1,93 +1,124 @@
-"""An OCI image layout written without a build tool: uncompressed layers, sorted names, times at zero."""
+"""An image as a folder: its root file system, and beside it OCI's documents about it.
+
+The one layer is described and never written: its archive is read once for its digest. A cluster's containerd gets hard links to the files.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from host import command
 from host.images.contained import alone
+from stacks.errors import HostError
 
-_IMAGE = "application/vnd.oci.image"
-_NOT_IN_LAYERS = ("./proc/*", "./sys/*", "./dev/*", "./mnt/*", "./tmp/*", "./run/*", "./uv-cache")
+_TYPE = "application/vnd.oci.image"
+_FILES, _BYTES = "local-ai-lab.files", "local-ai-lab.bytes"
+_HASHED = """import hashlib, sys
+digest, size = hashlib.sha256(), 0
+while block := sys.stdin.buffer.read(1 << 20):
+    digest.update(block)
+    size += len(block)
+print(digest.hexdigest(), size)
+"""
 
 
-def write_layout(
-    rootfs: Path,
-    target: Path,
-    *,
-    reference: str,
-    config: Mapping[str, Any],
-    architecture: str,
-    split: Sequence[str],
-    labels: Mapping[str, str],
-    busy: Path,
-    log: Path,
-) -> None:
-    """Writes `rootfs` into the folder `target` as one image: a layer of everything else, and one for each folder of `split`.
+@dataclass(frozen=True)
+class Image:
+    """The folder of one image. What is in `rootfs` belongs to root and is shared: nobody may write there once the documents stand."""
 
-    Whatever stood in `target` before is replaced. Raises CommandFailed and OSError.
-    """
-    shutil.rmtree(target, ignore_errors=True)
-    blobs = target / "blobs/sha256"
+    folder: Path
+
+    @property
+    def rootfs(self) -> Path:
+        """The files of the one layer."""
+        return self.folder / "rootfs"
+
+    @property
+    def layout(self) -> Path:
+        """An OCI image layout without the layer."""
+        return self.folder / "oci"
+
+    def is_whole(self) -> bool:
+        """Whether the documents are there in their full size and the files are there at all; a quick look that hashes nothing."""
+        try:
+            entry, manifest = self._entry(), self._manifest()
+            parts = [entry, manifest["config"]]
+            sizes = all(self._path(part).stat().st_size == part["size"] for part in parts)
+            return sizes and (self.layout / "oci-layout").exists() and any(self.rootfs.iterdir())
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def chain(self) -> str:
+        """The name of the layer's snapshot in containerd: with one layer it is the digest of the layer's archive."""
+        (layer,) = self._manifest()["layers"]
+        return str(layer["digest"])
+
+    def documents(self) -> dict[str, bytes]:
+        """The layout's files by their paths in it."""
+        return {str(p.relative_to(self.layout)): p.read_bytes() for p in sorted(self.layout.rglob("*")) if p.is_file()}
+
+    def require_files(self) -> None:
+        """Raises HostError unless there are as many files with as many bytes as when the image was built."""
+        labels = json.loads(self._path(self._manifest()["config"]).read_text(encoding="utf-8"))["config"]["Labels"]
+        wanted, found = (int(labels[_FILES]), int(labels[_BYTES])), _counted(self.rootfs)
+        if found != wanted:
+            raise HostError(
+                f"{self.rootfs} is damaged: it has {found[0]} files with {found[1]} bytes, and was built with {wanted[0]} and {wanted[1]}",
+                remedy=f"sudo rm -rf {self.folder}, and run the same command again: it is built anew",
+            )
+
+    def _entry(self) -> dict[str, Any]:
+        (entry,) = json.loads((self.layout / "index.json").read_text(encoding="utf-8"))["manifests"]
+        return dict(entry)
+
+    def _manifest(self) -> dict[str, Any]:
+        return dict(json.loads(self._path(self._entry()).read_text(encoding="utf-8")))
+
+    def _path(self, part: Mapping[str, Any]) -> Path:
+        return self.layout / "blobs" / str(part["digest"]).replace(":", "/")
+
+
+def describe(image: Image, *, reference: str, config: Mapping[str, Any], architecture: str, labels: Mapping[str, str], busy: Path) -> None:
+    """Writes the documents of the files in `image.rootfs`, in place of earlier ones. Raises CommandFailed and OSError."""
+    shutil.rmtree(image.layout, ignore_errors=True)
+    blobs = image.layout / "blobs/sha256"
     blobs.mkdir(parents=True)
-    rest = [*(f"--exclude=./{folder}/*" for folder in split), *(f"--exclude={name}" for name in _NOT_IN_LAYERS), "."]
-    layers = [_layer(rootfs, blobs, words, busy, log) for words in (rest, *([f"./{folder}"] for folder in split))]
+    layer = _layer(image.rootfs, busy)
+    files, size = _counted(image.rootfs)
     settings = {
         "architecture": architecture,
         "os": "linux",
-        "config": {**config, "Labels": dict(labels)},
-        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]},
-        "history": [{"created_by": "local-ai-lab"} for _ in layers],
+        "config": {**config, "Labels": {**labels, _FILES: str(files), _BYTES: str(size)}},
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+        "history": [{"created_by": "local-ai-lab"}],
     }
-    described = _blob(blobs, settings, f"{_IMAGE}.config.v1+json")
-    manifest = _blob(
-        blobs,
-        {"schemaVersion": 2, "mediaType": f"{_IMAGE}.manifest.v1+json", "config": described, "layers": layers},
-        f"{_IMAGE}.manifest.v1+json",
-    )
+    described = _blob(blobs, settings, f"{_TYPE}.config.v1+json")
+    media = f"{_TYPE}.manifest.v1+json"
+    manifest = _blob(blobs, {"schemaVersion": 2, "mediaType": media, "config": described, "layers": [layer]}, media)
     manifest["annotations"] = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference.rsplit(":", 1)[1]}
-    (target / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}), encoding="utf-8")
-    (target / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}, sort_keys=True), encoding="utf-8")
+    (image.layout / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}), encoding="utf-8")
+    (image.layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}, sort_keys=True), encoding="utf-8")
 
 
-def is_whole(layout: Path) -> bool:
-    """Whether the index, the manifest and every blob are there in their full size; a quick look that hashes nothing."""
-    try:
-        (entry,) = json.loads((layout / "index.json").read_text(encoding="utf-8"))["manifests"]
-        manifest = json.loads(_path(layout, entry).read_text(encoding="utf-8"))
-        parts = [entry, manifest["config"], *manifest["layers"]]
-        return (layout / "oci-layout").exists() and all(_path(layout, part).stat().st_size == part["size"] for part in parts)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+def _layer(rootfs: Path, busy: Path) -> dict[str, Any]:
+    """What a registry would be told of the layer. Its archive goes through a pipe: sorted names, numbers for owners, times as they are."""
+    script = 'set -o pipefail; tar -C "$1" --format=gnu --numeric-owner --sort=name -cf - . | "$2" -I -S -c "$3"'
+    words = [*alone(busy), "bash", "-c", script, "layer", rootfs, sys.executable, _HASHED]
+    digest, size = command.run(words, timeout=1200, root=True).stdout.split()
+    return {"mediaType": f"{_TYPE}.layer.v1.tar", "digest": f"sha256:{digest}", "size": int(size)}
 
 
-def layer_paths(layout: Path) -> list[Path]:
-    """The layers' archives from the lowest up."""
-    (entry,) = json.loads((layout / "index.json").read_text(encoding="utf-8"))["manifests"]
-    return [_path(layout, layer) for layer in json.loads(_path(layout, entry).read_text(encoding="utf-8"))["layers"]]
-
-
-def unpack(layout: Path, target: Path, *, busy: Path, log: Path) -> None:
-    """The image's root file system into `target`, owners kept. Raises CommandFailed."""
-    target.mkdir(parents=True, exist_ok=True)
-    for layer in layer_paths(layout):
-        command.run([*alone(busy), "tar", "-C", target, "--numeric-owner", "-xpf", layer], timeout=900, log=log, root=True)
-
-
-def _layer(rootfs: Path, blobs: Path, words: Sequence[str], busy: Path, log: Path) -> dict[str, Any]:
-    raw = blobs / "writing"
-    raw.unlink(missing_ok=True)
-    same = ["--format=gnu", "--numeric-owner", "--sort=name", "--mtime=@0", "--hard-dereference"]
-    command.run([*alone(busy), "tar", "-C", rootfs, *same, "-cf", raw, *words], timeout=1200, log=log, root=True)
-    with raw.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    raw.rename(blobs / digest)
-    return {"mediaType": f"{_IMAGE}.layer.v1.tar", "digest": f"sha256:{digest}", "size": (blobs / digest).stat().st_size}
+def _counted(folder: Path) -> tuple[int, int]:
+    """How many regular files there are and how many bytes they have together."""
+    sizes = command.run(["find", folder, "-type", "f", "-printf", "%s\n"], timeout=300, root=True).stdout.split()
+    return len(sizes), sum(int(size) for size in sizes)
 
 
 def _blob(blobs: Path, value: Mapping[str, Any], media: str) -> dict[str, Any]:
@@ -95,7 +126,3 @@ def _blob(blobs: Path, value: Mapping[str, Any], media: str) -> dict[str, Any]:
     digest = hashlib.sha256(text).hexdigest()
     (blobs / digest).write_bytes(text)
     return {"mediaType": media, "digest": f"sha256:{digest}", "size": len(text)}
-
-
-def _path(layout: Path, part: Mapping[str, Any]) -> Path:
-    return layout / "blobs" / str(part["digest"]).replace(":", "/")

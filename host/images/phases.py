@@ -12,6 +12,7 @@ from pathlib import Path
 from host import command
 from host.files import write_atomic
 from host.images import contained, rootfs
+from host.images.oci import Image
 from host.images.recipe import Recipe
 from stacks.errors import HostError
 
@@ -25,8 +26,8 @@ class Work:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rootfs = folder / "rootfs"
-        self.layout = folder / "layout"
+        self.image = Image(folder / "image")
+        self.rootfs = self.image.rootfs
         self.log = folder / "build.log"
         self.busy = folder / "busy"
 
@@ -39,6 +40,7 @@ class Work:
                 remedy=f"look into it, and move it: mv {self.folder} {self.folder}.mine",
             )
         write_atomic(mark, "a build that has not ended; safe to delete when no lab runs\n")
+        self.image.folder.mkdir(mode=0o700, exist_ok=True)
 
     def done(self, phase: str) -> bool:
         """Whether `phase` ended in this folder."""
@@ -58,7 +60,9 @@ class Work:
 
     def discard(self) -> None:
         """Removes the folder with everything in it."""
-        self.remove(self.rootfs)
+        for entry in sorted(self.folder.iterdir()):
+            if entry.is_dir():
+                self.remove(entry)
         shutil.rmtree(self.folder)
 
 
@@ -89,6 +93,7 @@ def packages(recipe: Recipe, work: Work) -> None:
         f"rm -rf {venv} && {document['python']} -m venv --without-pip {venv}\n"
         f"UV_CACHE_DIR=/uv-cache UV_LINK_MODE=hardlink /mnt/uv --no-config pip install --quiet --python {venv}/bin/python "
         "--no-deps --require-hashes --only-binary :all: -r /mnt/python.lock\n"
+        "rm -rf /uv-cache\n"
     )
     where = shutil.which(contained.uv())
     if where is None:
@@ -97,22 +102,30 @@ def packages(recipe: Recipe, work: Work) -> None:
     contained.in_root(work.rootfs, script, busy=work.busy, binds=binds, timeout=3600, log=work.log, network=True)
 
 
-def finish(recipe: Recipe, work: Work) -> None:
+def finish(recipe: Recipe, work: Work, cache: Path) -> None:
     """Takes away what is never read, gives the engine's package its name, compiles to bytecode, and tries the result."""
     document = recipe.document
     python = f"/{document['venv']}/bin/python"
     alias = document["distributionAlias"]
     # vLLM asks for the version of a package `vllm`, and this build of it is called otherwise.
     metadata = f"{document['venv']}/lib/{document['python']}/site-packages/{alias['name']}-{alias['version']}.dist-info"
-    # Times are zero in the layers: bytecode that is checked against them would be thrown away. Without `site` the compiler loads no module of
-    # the environment, and equal sources give equal bytes. It fails for files in another Python's syntax, which nobody imports.
+    # Times will be zero: bytecode that is checked against them would be thrown away. Without `site` the compiler loads no module of the
+    # environment, and equal sources give equal bytes. It fails for files in another Python's syntax, which nobody imports.
     targets = f"/{document['venv']} /usr/lib/{document['python']}"
     script = "\n".join([
         "cd /; set +f",
         f"mkdir -p {metadata}; printf 'Metadata-Version: 2.1\\nName: {alias['name']}\\nVersion: {alias['version']}\\n' > {metadata}/METADATA",
-        f"rm -rf uv-cache {' '.join(document['remove'])}",
+        f"rm -rf {' '.join(document['remove'])}",
         f"/usr/bin/{document['python']} -I -S -m compileall -qq -j 0 --invalidation-mode unchecked-hash {targets} || true",
         f"cd /tmp; {python} -c {shlex.quote(document['try'])}",
-        "rm -rf /tmp/* /root/.cache /var/log/* /var/cache/*",
+        "rm -rf /root/.cache /var/log/* /var/cache/*",
     ])  # fmt: skip
+    rootfs.strip(recipe, work.rootfs, tools=rootfs.tools(cache), busy=work.busy, log=work.log)
     contained.in_root(work.rootfs, script, busy=work.busy, binds={}, timeout=1800, log=work.log)
+    # The files are what their archive would unpack to: nothing below the places of mounts, times at zero. No program gains rights: the
+    # folder lies in a user's cache.
+    settle = (
+        'cd "$1"; find dev proc sys mnt tmp run -mindepth 1 -delete; find . -type f -perm /6000 -exec chmod a-s {} +\n'
+        "find . -exec touch --no-dereference --date=@0 {} +"
+    )
+    command.run([*contained.alone(work.busy), "sh", "-euc", settle, "settle", work.rootfs], timeout=300, log=work.log, root=True)

@@ -14,7 +14,7 @@ from stacks.errors import HostError
 
 RECIPES = Path(__file__).resolve().parent.parent / "image_recipes"
 INGREDIENTS = ("image.json", "debian.lock", "python.lock")
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Goes up when the code in this folder makes another image out of the same files."""
 
 _TAG_DIGITS = 12

@@ -1,6 +1,6 @@
 """A Debian root file system from Debian's signed archive, at the recipe's versions.
 
-mmdebstrap comes as a package into a folder of ours and is never installed. A version that the archive no longer serves (security updates
+mmdebstrap and strip come as packages into a folder of ours and are never installed. A version that the archive no longer serves (security updates
 replace the ones before) is taken in its newest version of the same suite: the caller compares, says so and writes it down. For exact
 versions set LAB_DEBIAN_MIRROR to a snapshot of the archive, or make the list again: `python -m host.images lock`.
 """
@@ -17,32 +17,37 @@ from host import command
 from host.artifacts import debian
 from host.command import CommandFailed
 from host.images import recipe
-from host.images.contained import contained
+from host.images.contained import alone, contained
 from host.images.recipe import Recipe
 from stacks.errors import HostError
 
-_PROGRAM = "usr/bin/mmdebstrap"
+_MMDEBSTRAP, _STRIP = "usr/bin/mmdebstrap", "usr/bin/strip"
 _KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
 _NEEDED = ("apt-get", "dpkg-deb", "perl", "unshare", "setpriv", "flock", "chroot")
 
 
 @dataclass(frozen=True)
 class Tools:
-    """The program that makes root file systems, and the keys that it trusts."""
+    """The program that makes root file systems, the keys that it trusts, and binutils' strip with the folders of its libraries."""
 
     mmdebstrap: Path
     keyring: Path
+    strip: Path
+    libraries: tuple[str, ...]
 
 
 def tools(cache: Path) -> Tools:
-    """Both from Debian packages unpacked below `cache`, or the system's own where it has them. Raises HostError."""
-    root = debian.unpack(["mmdebstrap", "debian-archive-keyring"], cache) / "root"
-    found = [next((base / part for base in (root, Path("/")) if (base / part).exists()), None) for part in (_PROGRAM, _KEYRING)]
-    if found[0] is None or found[1] is None:
-        raise HostError(
-            f"the packages in {root} lack mmdebstrap or Debian's keys", remedy=f"rm -rf {root.parent}, and run the same command again"
-        )
-    return Tools(found[0], found[1])
+    """From Debian packages unpacked below `cache`, or the system's own where it has them. Raises HostError."""
+    prefix = debian.unpack(["mmdebstrap", "debian-archive-keyring", "binutils"], cache)
+    libraries = tuple(debian.library_path(prefix))
+    return Tools(_find(prefix, _MMDEBSTRAP), _find(prefix, _KEYRING), _find(prefix, _STRIP), libraries)
+
+
+def _find(prefix: Path, part: str) -> Path:
+    for base in (prefix / "root", Path("/")):
+        if (base / part).exists():
+            return base / part
+    raise HostError(f"the packages in {prefix} lack {part}", remedy=f"rm -rf {prefix}, and run the same command again")
 
 
 def pins(versions: Mapping[str, str]) -> str:
@@ -52,7 +57,7 @@ def pins(versions: Mapping[str, str]) -> str:
 
 def make_rootfs(wanted: Recipe, target: Path, *, tools: Tools, busy: Path, log: Path) -> None:
     """Makes `target`, which must not exist. Raises HostError with the way out where the archive cannot be reached."""
-    preferences = target.parent / "preferences"
+    preferences = log.with_name("preferences")
     preferences.write_text(pins(wanted.debian), encoding="utf-8")
     mirror = os.environ.get("LAB_DEBIAN_MIRROR")
     words = [
@@ -71,6 +76,16 @@ def make_rootfs(wanted: Recipe, target: Path, *, tools: Tools, busy: Path, log: 
                 remedy="check the network and run the same command again; with a mirror of your own: LAB_DEBIAN_MIRROR=URL ./lab up STACK",
             ) from error
         raise
+
+
+def strip(wanted: Recipe, target: Path, *, tools: Tools, busy: Path, log: Path) -> None:
+    """Takes debug information and local symbols, which no process reads, out of the recipe's libraries in `target`. Raises CommandFailed."""
+    script = (
+        f'cd "$1"; for file in {" ".join(wanted.document["strip"])}; do\n'
+        'LD_LIBRARY_PATH="$3" "$2" --strip-unneeded -o "$file.stripped" "$file"; mv "$file.stripped" "$file"; done'
+    )
+    words = [*alone(busy), "sh", "-euc", script, "strip", target, tools.strip, ":".join(tools.libraries)]
+    command.run(words, timeout=300, log=log, root=True)
 
 
 def installed(rootfs: Path) -> dict[str, str]:

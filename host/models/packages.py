@@ -12,7 +12,6 @@ from pathlib import Path
 from host import command, images
 from host.command import CommandFailed
 from host.images import contained, recipe
-from host.images.unpacked import unpacked
 from host.progress import step
 from stacks.errors import HostError
 from stacks.planning.plan import WeightsPlan
@@ -114,20 +113,19 @@ def _convert(gguf: Path, result: Path, work: Path) -> None:
     tools = work / "tools"
     install(LOCKS / "convert.lock", tools)
     script = Path(__file__).with_name("convert_gguf.py")
-    reference = images.recipe_reference()
-    images.ensure_image(reference)
-    with unpacked(reference) as image:
-        binds = {gguf: "model.gguf", result: "result", tools: "tools", script: "convert.py"}
-        owner = result.stat()
-        inside = f"/opt/vllm/bin/python /mnt/convert.py /mnt/model.gguf /mnt/result && chown -R {owner.st_uid}:{owner.st_gid} /mnt/result"
-        surroundings = {"PYTHONPATH": "/mnt/tools", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
-        contained.in_root(
-            image.rootfs,
-            inside,
-            busy=image.busy,
-            binds=binds,
-            writable=["result"],
-            environment=surroundings,
-            timeout=1800,
-            log=work / "convert.log",
-        )
+    image = images.ensure_image(images.recipe_reference())
+    binds = {gguf: "model.gguf", result: "result", tools: "tools", script: "convert.py"}
+    owner = result.stat()
+    inside = f"/opt/vllm/bin/python /mnt/convert.py /mnt/model.gguf /mnt/result && chown -R {owner.st_uid}:{owner.st_gid} /mnt/result"
+    surroundings = {"PYTHONPATH": "/mnt/tools", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
+    contained.in_root(
+        image.rootfs,
+        inside,
+        busy=work / "busy",
+        binds=binds,
+        writable=["result"],
+        read_only=True,  # clusters share these files
+        environment=surroundings,
+        timeout=1800,
+        log=work / "convert.log",
+    )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from host.images import build, disk, ensure_image, oci, recipe, recipe_reference, rootfs
+from host.images import build, disk, ensure_image, is_built, recipe, recipe_reference, rootfs
+from host.images.oci import Image
 from host.images.phases import Work
 from stacks.errors import HostError
 from tests.support.expected_commands import Call, expect
@@ -25,7 +27,7 @@ class Killed(BaseException):
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(rootfs, "tools", lambda cache: rootfs.Tools(cache / "mmdebstrap", cache / "keys.gpg"))
+    monkeypatch.setattr(rootfs, "tools", lambda cache: rootfs.Tools(cache / "mmdebstrap", cache / "keys.gpg", cache / "strip", ("/lib",)))
     monkeypatch.setattr(rootfs, "missing_programs", lambda _path: [])
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: _Usage(0, 0, 100 * 2**30))
     monkeypatch.setattr("host.images.phases.shutil.which", lambda name: f"/usr/bin/{name}")
@@ -42,13 +44,7 @@ def _packages(drift: dict[str, str] | None = None) -> str:
     return "".join(f"{name}={version}\n" for name, version in {**recipe.load().debian, **(drift or {})}.items())
 
 
-def _write_tar(words: list[str], _named: dict[str, Any]) -> None:
-    Path(words[words.index("-cf") + 1]).write_bytes(f"layer {words[-1]}".encode())
-
-
 def _remove(words: list[str], _named: dict[str, Any]) -> None:
-    import shutil
-
     shutil.rmtree(words[-1])
 
 
@@ -70,29 +66,39 @@ LIST = Call(["dpkg-query"], output=_packages())
 CLEAN = Call([*CONTAINED, "--net"], _script("/etc/machine-id"), root=True)
 BASE = [MAKE, LIST, CLEAN]
 INSTALL = Call(CONTAINED, _script("--require-hashes"), root=True)
-FINISH = Call([*CONTAINED, "--net"], _script("compileall"), root=True)
-LAYERS = [
-    Call(["tar", "--sort=name", "--mtime=@0", "--exclude=./opt/vllm/*", "."], _write_tar, root=True),
-    Call(["tar", "./opt/vllm"], _write_tar, root=True),
+FINISH = [
+    Call(["setpriv", "flock", "vllm/_C*.so", "image/rootfs", "strip", "/lib"], root=True),
+    Call([*CONTAINED, "--net"], _script("compileall"), root=True),
+    Call(["setpriv", "flock", "dev proc sys mnt tmp run -mindepth 1 -delete", "rootfs"], root=True),
+]
+LAYER = "ab" * 32
+DESCRIBE = [
+    Call(["setpriv", "flock", "tar -C", "image/rootfs"], output=f"{LAYER} 4096\n", root=True),
+    Call(["find", "rootfs", "-type", "f"], output="7\n35\n", root=True),
 ]
 CLEAR = Call(["flock", "rm", "-rf"], _remove, root=True)
 
 
-def test_a_first_build_runs_every_phase_and_leaves_only_the_layout(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = expect(monkeypatch, *BASE, INSTALL, FINISH, *LAYERS, CLEAR)
-    layout = ensure_image(recipe_reference())
+def _image() -> Image:
+    return Image(build.cache_folder() / "images" / recipe.load().short)
+
+
+def test_a_first_build_runs_every_phase_and_leaves_only_the_image(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = expect(monkeypatch, *BASE, INSTALL, *FINISH, *DESCRIBE)
+    image = ensure_image(recipe_reference())
     calls.done()
-    assert layout == build.cache_folder() / "images" / recipe.load().short / "layout"
-    assert oci.is_whole(layout) and not work.folder.exists()
-    (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
+    assert image == _image() and image.is_whole() and is_built(recipe_reference()) and not work.folder.exists()
+    documents = {name: json.loads(data) for name, data in image.documents().items()}
+    (entry,) = documents["index.json"]["manifests"]
     assert entry["annotations"]["io.containerd.image.name"] == recipe_reference()
-    manifest = json.loads((layout / "blobs" / entry["digest"].replace(":", "/")).read_text())
-    config = json.loads((layout / "blobs" / manifest["config"]["digest"].replace(":", "/")).read_text())
-    assert config["config"]["User"] == "2000:2000" and len(config["rootfs"]["diff_ids"]) == 2
+    manifest = documents[f"blobs/{entry['digest'].replace(':', '/')}"]
+    assert manifest["layers"] == [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": f"sha256:{LAYER}", "size": 4096}]
+    config = documents[f"blobs/{manifest['config']['digest'].replace(':', '/')}"]
+    assert config["config"]["User"] == "2000:2000" and config["rootfs"]["diff_ids"] == [f"sha256:{LAYER}"] == [image.chain()]
 
 
 def test_a_second_call_runs_nothing(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    expect(monkeypatch, *BASE, INSTALL, FINISH, *LAYERS, CLEAR)
+    expect(monkeypatch, *BASE, INSTALL, *FINISH, *DESCRIBE)
     first = ensure_image(recipe_reference())
     expect(monkeypatch)
     assert ensure_image(recipe_reference()) == first
@@ -101,12 +107,13 @@ def test_a_second_call_runs_nothing(work: Work, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ([Call(MAKE.words, _make_root, root=True)], [CLEAR, MAKE, LIST, CLEAN, INSTALL, FINISH, *LAYERS, CLEAR]),
-        (BASE, [INSTALL, FINISH, *LAYERS, CLEAR]),
-        ([*BASE, INSTALL], [FINISH, *LAYERS, CLEAR]),
-        ([*BASE, INSTALL, FINISH, LAYERS[0]], [*LAYERS, CLEAR]),
+        ([Call(MAKE.words, _make_root, root=True)], [CLEAR, MAKE, LIST, CLEAN, INSTALL, *FINISH, *DESCRIBE]),
+        (BASE, [INSTALL, *FINISH, *DESCRIBE]),
+        ([*BASE, INSTALL], [*FINISH, *DESCRIBE]),
+        ([*BASE, INSTALL, *FINISH[:2]], [*FINISH, *DESCRIBE]),
+        ([*BASE, INSTALL, *FINISH, DESCRIBE[0]], DESCRIBE),
     ],
-    ids=["in the base", "in the packages", "in the finish", "in the layers"],
+    ids=["in the base", "in the packages", "in the finish", "after the bytecode", "in the digest"],
 )
 def test_a_killed_build_goes_on_with_the_phase_that_had_not_ended(
     work: Work, monkeypatch: pytest.MonkeyPatch, before: list[Call], after: list[Call]
@@ -115,28 +122,26 @@ def test_a_killed_build_goes_on_with_the_phase_that_had_not_ended(
     with pytest.raises(Killed):
         ensure_image(recipe_reference())
     assert not (build.cache_folder() / "images" / recipe.load().short).exists()
-    if CLEAR in after[:-1]:  # the base begins again from an empty folder
-        after = [CLEAR, *[c for c in after[:-1] if c is not CLEAR], CLEAR]
     calls = expect(monkeypatch, *after)
-    assert oci.is_whole(ensure_image(recipe_reference()))
+    assert ensure_image(recipe_reference()).is_whole()
     calls.done()
 
 
 def test_a_short_disk_is_refused_with_what_is_needed_before_anything_runs(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: _Usage(0, 0, 3 * 2**30))
     expect(monkeypatch)
-    with pytest.raises(HostError, match=r"needs 1\d\.\d GiB free .* there are 3\.0 GiB") as caught:
+    with pytest.raises(HostError, match=r"needs \d\.\d GiB free .* there are 3\.0 GiB") as caught:
         ensure_image(recipe_reference())
-    assert "free 8.9" in caught.value.remedy and not work.folder.exists()
+    assert "run the same command again" in caught.value.remedy and not work.folder.exists()
 
 
 def test_a_resumed_build_asks_only_for_the_disk_that_it_still_needs(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    expect(monkeypatch, *BASE, INSTALL, FINISH, Call([], _kill))
+    expect(monkeypatch, *BASE, INSTALL, Call([], _kill))
     with pytest.raises(Killed):
         ensure_image(recipe_reference())
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: _Usage(0, 0, 7 * 2**30))
-    expect(monkeypatch, *LAYERS, CLEAR)
-    assert oci.is_whole(ensure_image(recipe_reference()))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: _Usage(0, 0, 2 * 2**30))
+    expect(monkeypatch, *FINISH, *DESCRIBE)
+    assert ensure_image(recipe_reference()).is_whole()
 
 
 @pytest.mark.parametrize("by", ["program", "ourselves"])
@@ -169,10 +174,10 @@ def test_a_version_that_the_archive_no_longer_has_is_said_and_written_down(
     work: Work, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     newer = Call(["dpkg-query"], output=_packages({"base-files": "99"}))
-    expect(monkeypatch, MAKE, newer, CLEAN, INSTALL, FINISH, *LAYERS, CLEAR)
-    layout = ensure_image(recipe_reference())
+    expect(monkeypatch, MAKE, newer, CLEAN, INSTALL, *FINISH, *DESCRIBE)
+    image = ensure_image(recipe_reference())
     assert "! base package base-files: the recipe says 12." in capsys.readouterr().err
-    assert json.loads((layout.parent / "build.json").read_text()) == {"drift": {"base-files": "99"}}
+    assert json.loads((image.folder / "build.json").read_text()) == {"drift": {"base-files": "99"}}
 
 
 def test_pins_name_every_package_with_its_version(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,21 +193,40 @@ def test_foreign_files_are_never_deleted(work: Work, monkeypatch: pytest.MonkeyP
     folder = work.folder if place == "build" else build.cache_folder() / "images" / recipe.load().short
     folder.mkdir(parents=True)
     (folder / "thesis.tex").write_text("mine")
-    expect(monkeypatch, *([] if place == "build" else [*BASE, INSTALL, FINISH, *LAYERS]))
+    expect(monkeypatch, *([] if place == "build" else [*BASE, INSTALL, *FINISH, *DESCRIBE]))
     with pytest.raises(HostError, match=r"the lab did not make|was not made by the lab") as caught:
         ensure_image(recipe_reference())
     assert "mv " in caught.value.remedy
     assert (folder / "thesis.tex").read_text() == "mine"
 
 
-def test_a_layout_that_lost_a_blob_is_made_again(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    expect(monkeypatch, *BASE, INSTALL, FINISH, *LAYERS, CLEAR)
-    layout = ensure_image(recipe_reference())
-    oci.layer_paths(layout)[1].write_bytes(b"")
-    assert not oci.is_whole(layout)
-    calls = expect(monkeypatch, *BASE, INSTALL, FINISH, *LAYERS, CLEAR)
-    assert oci.is_whole(ensure_image(recipe_reference()))
+@pytest.mark.parametrize("lost", ["a document", "the files"])
+def test_an_image_that_lost_something_is_made_again(work: Work, monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
+    expect(monkeypatch, *BASE, INSTALL, *FINISH, *DESCRIBE)
+    image = ensure_image(recipe_reference())
+    if lost == "a document":
+        next((image.layout / "blobs/sha256").iterdir()).write_bytes(b"")
+    else:
+        shutil.rmtree(image.rootfs)
+    assert not image.is_whole() and not is_built(recipe_reference())
+    calls = expect(monkeypatch, *BASE, INSTALL, *FINISH, *DESCRIBE, CLEAR)
+    assert ensure_image(recipe_reference()).is_whole() and not work.folder.exists()
     calls.done()
+
+
+@pytest.mark.parametrize(("sizes", "right"), [("7\n35\n", True), ("7\n", False), ("7\n34\n", False)], ids=["whole", "a file short", "cut"])
+def test_files_that_were_lost_are_noticed_before_a_cluster_gets_them(
+    work: Work, monkeypatch: pytest.MonkeyPatch, sizes: str, right: bool
+) -> None:
+    expect(monkeypatch, *BASE, INSTALL, *FINISH, *DESCRIBE)
+    image = ensure_image(recipe_reference())
+    expect(monkeypatch, Call(["find", "rootfs"], output=sizes))
+    if right:
+        image.require_files()
+    else:
+        with pytest.raises(HostError, match=r"is damaged: it has .* and was built with 2 and 42") as caught:
+            image.require_files()
+        assert f"sudo rm -rf {image.folder}" in caught.value.remedy
 
 
 def test_another_reference_is_refused_with_the_way_to_the_right_one(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +237,6 @@ def test_another_reference_is_refused_with_the_way_to_the_right_one(work: Work, 
 
 
 def test_missing_programs_are_all_named(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rootfs, "tools", lambda cache: rootfs.Tools(cache / "mmdebstrap", cache / "keys.gpg"))
     monkeypatch.setattr(rootfs, "missing_programs", lambda _path: ["perl", "setpriv"])
     with pytest.raises(HostError, match="perl, setpriv"):
         ensure_image(recipe_reference())

@@ -51,6 +51,19 @@ def test_a_script_sees_only_its_root_and_leaves_no_mount(tmp_path: Path) -> None
     assert list((rootfs / "mnt").iterdir()) == []
 
 
+@pytest.mark.skipif(not _CAN_UNSHARE, reason="needs root and namespaces")
+def test_a_script_in_a_read_only_root_changes_nothing_there(tmp_path: Path) -> None:
+    rootfs = _tiny_root(tmp_path)
+    (tmp_path / "out").mkdir()
+    before = {path: path.lstat().st_ctime_ns for path in (rootfs, *rootfs.rglob("*"))}
+    contained.in_root(
+        rootfs, "(: > /new) 2>/dev/null && exit 7; (: >> /bin/sh) 2>/dev/null && exit 8; echo yes > /tmp/scratch; echo yes > /mnt/out/seen",
+        busy=tmp_path / "busy", binds={tmp_path / "out": "out"}, writable=["out"], read_only=True, timeout=20, log=tmp_path / "log",
+    )  # fmt: skip
+    assert (tmp_path / "out/seen").read_text() == "yes\n"
+    assert {path: path.lstat().st_ctime_ns for path in (rootfs, *rootfs.rglob("*"))} == before
+
+
 def test_without_network_there_is_a_network_namespace_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = expect(monkeypatch, Call(["unshare", "--net", "sh"], root=True), Call(["unshare", "sh"], root=True))
     arguments = {"busy": tmp_path / "busy", "binds": {}, "timeout": 1, "log": tmp_path / "log"}

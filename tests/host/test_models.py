@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections import namedtuple
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from host import __main__ as host
 from host import models
 from host.images import disk
+from host.images.oci import Image
 from host.models import convert_gguf, hub, packages
 from stacks.catalog import load
 from stacks.planning.plan import WeightsPlan, canonical
@@ -33,12 +33,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    @contextmanager
-    def unpacked(reference: str) -> Any:
-        yield namedtuple("_Image", "rootfs busy")(tmp_path / "rootfs", tmp_path / "busy")
-
-    monkeypatch.setattr(packages, "unpacked", unpacked)
-    monkeypatch.setattr(packages.images, "ensure_image", lambda reference: tmp_path)
+    monkeypatch.setattr(packages.images, "ensure_image", lambda reference: Image(tmp_path / "image"))
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: _Usage(0, 0, 100 * 2**30))
     return tmp_path / "cache"
 
@@ -62,6 +57,7 @@ def _unpack_wrongly(words: list[str], named: dict[str, Any]) -> None:
 def _convert(_words: list[str], named: dict[str, Any]) -> None:
     script = named["text"]
     assert "/mnt/convert.py /mnt/model.gguf /mnt/result" in script
+    assert "image/rootfs\nmount -o remount,bind,ro" in script
     result = next(line.split()[2] for line in script.splitlines() if line.startswith("mount --bind") and line.endswith("mnt/result"))
     (Path(result) / "config.json").write_text("{}")
     weights = Path(result) / "model.safetensors"
