@@ -15,9 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 app = typer.Typer(
     name="lab",
-    help="A private, secured, OpenAI-compatible endpoint on your own machine, its settings proved to fit before anything is touched.",
+    help="A private, secured, OpenAI-compatible endpoint on your own machine, its settings checked to fit before anything is touched.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -28,28 +27,37 @@ model = typer.Typer(help="Models of your own.", no_args_is_help=True, rich_marku
 app.add_typer(models, name="models")
 app.add_typer(model, name="model")
 
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=lambda asked: _version() if asked else None, help="Print the version.")
+    ] = False,
+) -> None:
+    """A private, secured, OpenAI-compatible endpoint on your own machine, its settings checked to fit before anything is touched."""
+
+
+def _version() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    sys.stdout.write(f"lab {project['version']}\n")
+    raise typer.Exit
+
+
 Stack = Annotated[str, typer.Argument(help="The stack: Pulumi.STACK.yaml. See them all with: lab validate", metavar="STACK")]
-MaybeStack = Annotated[str | None, typer.Argument(help="The stack; the one used last without it.", metavar="STACK")]
+MaybeStack = Annotated[str | None, typer.Argument(help="The stack: Pulumi.STACK.yaml.", metavar="STACK")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Sources = Annotated[bool, typer.Option("--sources", help="Say where each figure comes from.")]
 
 
 @app.command()
-def preview(
-    stack: Stack,
-    json: Json = False,
-    manifests: Annotated[
-        Path | None, typer.Option(help="Write the Kubernetes objects as YAML files into this new or empty folder.", metavar="DIR")
-    ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
-) -> None:
-    """Show what a stack would do to its machine and why; touches nothing and needs nothing."""
-    if json and markdown:
-        raise typer.BadParameter("--json and --markdown exclude each other")
+def preview(stack: Stack, json: Json = False) -> None:
+    """Show what Pulumi would do for a stack, and why; touches nothing. Gets Pulumi into the cache where it is missing."""
     from cli.preview import run
 
-    run(ROOT, stack, as_json=json, manifests=manifests, markdown=markdown)
+    run(ROOT, stack, as_json=json)
 
 
 @app.command()
@@ -90,15 +98,11 @@ def down(
 
 
 @app.command()
-def handover(
-    stack: Stack,
-    output: Annotated[Path, typer.Option(help="The file for `pulumi stack import`.", metavar="FILE")] = Path("handover.json"),
-    yes: Yes = False,
-) -> None:
-    """Give a stack to the Pulumi CLI for good."""
-    from cli.handover import run
+def refresh(stack: MaybeStack = None, json: Json = False) -> None:
+    """Let Pulumi look at every resource of a stack and correct its state; changes nothing on the machine."""
+    from cli.refresh import run
 
-    run(ROOT, stack, yes=yes, output=output)
+    run(ROOT, stack, as_json=json)
 
 
 @app.command()
@@ -237,12 +241,25 @@ def env() -> None:
     run(ROOT)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+def pulumi(context: typer.Context) -> None:
+    """Run the Pulumi CLI itself with the same stacks: lab pulumi stack history -s dev."""
+    from cli.env import run_pulumi
+
+    run_pulumi(ROOT, context.args)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def test(context: typer.Context) -> None:
-    """Run the project's tests; anything after it goes to pytest."""
+def test(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="What builds and starts clusters too; CI runs that.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Only what matters while working, under a minute.")] = False,
+    only: Annotated[str | None, typer.Option(help="One step: lint, format (in place) or types.", metavar="STEP")] = None,
+) -> None:
+    """Run the project's checks; anything else after it goes to pytest."""
     from cli.test import run
 
-    run(ROOT, context.args)
+    run(ROOT, context.args, everything=everything, fast=fast, only=only)
 
 
 def main() -> None:

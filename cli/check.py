@@ -11,14 +11,12 @@ from probes.hops import Walk, table
 from probes.inference_check import check
 
 
-def check_all(target: Deployed) -> list[Walk]:
-    """The walk to each model of the stack."""
-    key = None
-    if target.plan.auth == "apiKey":
-        secrets = target.secrets()
-        key = target.engine_config(secrets).values["local-ai-lab:apiKey"]
+def check_all(target: Deployed, *, wait: bool = False) -> list[Walk]:
+    """The walk to each model of the stack; with `wait` rollouts that are under way are waited for."""
+    key = target.api_key()
     kubeconfig = target.plan.cluster.kubeconfig
-    return [check(kubeconfig, m.name, m.endpoint, api_key=key, stack=target.stack) for m in target.plan.models]
+    say = (lambda said: console(stderr=True).print(f"  {said}", markup=False, style="dim")) if wait else None
+    return [check(kubeconfig, m.name, m.endpoint, api_key=key, stack=target.stack, wait=say) for m in target.plan.models]
 
 
 def run(root: Path, stack: str | None, *, as_json: bool) -> None:

@@ -1,15 +1,16 @@
-"""What the commands that touch a machine have in common: the stack's state, its secrets, and which stack was used last."""
+"""What the commands that touch a machine have in common: the stack, its plan, the CLI that applies it, and one run at a time."""
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.env import prepare
-from cli.stack_preview import load_plan
+from cli.load import load_plan
+from host import files
 from host.state import folder
 from stacks.errors import LabError
 from stacks.planning.plan import EmbeddedPlan, Plan
@@ -17,10 +18,10 @@ from stacks.settings import PROJECT
 from stacks.stack_file import StackConfig, stack_names
 
 if TYPE_CHECKING:
-    from engine import Program, SecretsManager
-    from engine import StackConfig as EngineConfig
+    from cli.pulumi.workspace import Workspace
+    from host.artifacts.pulumi import Pulumi
 
-_LAST = Path("~/.local/state/local-ai-lab/last-stack")
+CACHE = Path("~/.cache/local-ai-lab")
 
 
 @dataclass(frozen=True)
@@ -33,71 +34,80 @@ class Deployed:
     plan: Plan
 
     @property
-    def state(self) -> Path:
-        """The embedded engine's state, in the form that `pulumi stack import` takes."""
-        return folder(self.stack) / "state.json"
-
-    @property
     def embedded(self) -> bool:
-        """Whether the embedded engine may apply it."""
+        """Whether its cluster is one that the lab itself starts."""
         return isinstance(self.plan.cluster, EmbeddedPlan)
 
-    def program(self) -> Program:
-        """The program for the engine."""
-        import engine
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The plugins that the program needs, name -> version."""
+        return plugins(self.plan)
 
-        return engine.Program(project=PROJECT, stack=self.stack, root=self.root, main=self.root / "__main__.py")
+    @property
+    def folder(self) -> Path:
+        """The stack's host state on this machine."""
+        return folder(self.stack)
 
-    def secrets(self) -> SecretsManager:
-        """The manager of the stack's passphrase. Raises LabError where the passphrase is not the stack file's."""
-        from engine import SecretsManager
+    def recorded(self) -> bool:
+        """Whether Pulumi's backend may know the stack; True for a remote backend, which only the CLI can ask."""
+        from cli.pulumi.recovery import state_file
 
-        return SecretsManager(passphrase(self.root), self.config.salt)
+        file = state_file(self.root, self.stack)
+        return file is None or file.exists()
 
-    def engine_config(self, secrets: SecretsManager) -> EngineConfig:
-        """The flat map with its secrets decrypted, as the CLI would hand it to the program."""
-        import engine
+    def workspace(self, pulumi: Pulumi) -> Workspace:
+        """The stack for that CLI."""
+        from cli.pulumi.workspace import Workspace
 
-        opened = {key: secrets.decrypt(sealed) for key, sealed in self.config.sealed.items()}
-        return engine.StackConfig({**self.config.flat, **opened}, self.config.secret_keys)
+        return Workspace(self.root, self.stack, pulumi, self.folder / "tmp")
+
+    def api_key(self) -> str | None:
+        """The endpoint's key, decrypted by the CLI; None where the stack has none. Raises LabError."""
+        if self.plan.auth != "apiKey":
+            return None
+        return self.workspace(get_pulumi(self.plan)).call("config", "get", f"{PROJECT}:apiKey", "--stack", self.stack).strip()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other `lab` works on the stack meanwhile; what a killed run kept in its temporary folder is gone. Raises HostError."""
+        with files.lock(self.folder / "lab.lock", what=f"stack {self.stack}", wait=False):
+            shutil.rmtree(self.folder / "tmp", ignore_errors=True)  # kubeconfigs with keys: Pulumi's provider leaves copies
+            try:
+                yield
+            finally:
+                shutil.rmtree(self.folder / "tmp", ignore_errors=True)
 
 
 def deployed(root: Path, stack: str | None) -> Deployed:
-    """The stack by name, or the one used last. Raises LabError (exit code 2) where neither is known, with what to type."""
-    name = stack or last_stack(root)
-    config, plan = load_plan(root, name)
-    return Deployed(root, name, config, plan)
+    """The stack by name. Raises LabError (exit code 2) where none is named, with what fits this machine."""
+    if stack is None:
+        raise _unnamed(root)
+    config, plan = load_plan(root, stack)
+    return Deployed(root, stack, config, plan)
 
 
-def last_stack(root: Path) -> str:
-    """The stack that was used last. Raises LabError that says what fits this machine where there is none."""
-    path = _LAST.expanduser()
+def plugins(plan: Plan) -> dict[str, str]:
+    """Name -> version of the plugins of a plan's program."""
+    from host.artifacts.pulumi_modules import COMMAND_VERSION
+
+    return {"command": COMMAND_VERSION, "kubernetes": plan.cluster.provider}
+
+
+def get_pulumi(plan: Plan) -> Pulumi:
+    """The CLI with the plan's plugins, fetched now where it is missing. Raises HostError."""
+    from host.artifacts.pulumi import get
+
+    return get(CACHE.expanduser(), plugins(plan))
+
+
+def _unnamed(root: Path) -> LabError:
     known = stack_names(root)
-    if path.exists() and (name := path.read_text(encoding="utf-8").strip()) in known:
-        return name
     gpu = shutil.which("nvidia-smi") or Path("/usr/lib/wsl/lib/nvidia-smi").exists()
     seen = "this machine has an NVIDIA driver" if gpu else "no NVIDIA driver was found here"
     fits = [n for n in known if _wants_gpu(root, n) == bool(gpu)] or known
-    error = LabError(
-        f"no stack was named, and none was used here before; {seen}", remedy="type one of: " + ", ".join(f"./lab up {n}" for n in fits)
-    )
+    error = LabError(f"no stack was named; {seen}", remedy="type one of: " + ", ".join(f"./lab up {n}" for n in fits))
     error.exit_code = 2
-    raise error
-
-
-def remember(stack: str) -> None:
-    """Notes the stack as the one used last."""
-    path = _LAST.expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(stack + "\n", encoding="utf-8")
-
-
-def passphrase(root: Path) -> str:
-    """The passphrase as Pulumi would find it, else the file that lab makes."""
-    if (text := os.environ.get("PULUMI_CONFIG_PASSPHRASE")) is not None:
-        return text
-    file = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
-    return (Path(file) if file else prepare(root)).read_text(encoding="utf-8").strip()
+    return error
 
 
 def _wants_gpu(root: Path, stack: str) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import pwd
 import secrets
 import shlex
 import sys
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING
 
 from stacks.errors import LabError
+
+if TYPE_CHECKING:
+    from host.artifacts.pulumi import Pulumi
 
 _STATE = Path("~/.local/state/local-ai-lab")
 
@@ -21,12 +22,12 @@ def prepare(root: Path) -> Path:
 
     Raises LabError where the passphrase file can be read by others.
     """
+    from cli.pulumi.recovery import local_backend
+
     state = _STATE.expanduser()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    url = str((yaml.safe_load((root / "Pulumi.yaml").read_text(encoding="utf-8")).get("backend") or {}).get("url", ""))
-    if url.startswith("file://~/"):
-        home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # Pulumi takes ~ from the user database and not from HOME
-        (home / url.removeprefix("file://~/")).mkdir(parents=True, exist_ok=True, mode=0o700)
+    if backend := local_backend(root):
+        backend.mkdir(parents=True, exist_ok=True, mode=0o700)
     passphrase = state / "passphrase"
     try:
         descriptor = os.open(passphrase, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -42,7 +43,38 @@ def prepare(root: Path) -> Path:
 
 
 def run(root: Path) -> None:
-    """Prints shell exports; the passphrase itself is never printed."""
-    passphrase = prepare(root)
-    sys.stdout.write(f"export PULUMI_CONFIG_PASSPHRASE_FILE={shlex.quote(str(passphrase))}\n")
-    sys.stdout.write("export PULUMI_SKIP_UPDATE_CHECK=true\n")
+    """Prints shell exports, once the CLI is there; the passphrase itself is never printed."""
+    pulumi = _pulumi(root)
+    from cli.pulumi.workspace import surroundings
+
+    for name, value in surroundings(root, pulumi).items():
+        if name == "PATH":
+            sys.stdout.write(f'export PATH={shlex.quote(str(pulumi.program.parent))}:"$PATH"\n')
+        else:
+            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+
+
+def run_pulumi(root: Path, arguments: list[str]) -> None:
+    """Becomes the CLI with these arguments, in the stack's surroundings. Raises HostError where the CLI cannot be had."""
+    pulumi = _pulumi(root)
+    from cli.pulumi.workspace import surroundings
+
+    os.chdir(root)
+    os.execve(pulumi.program, ["pulumi", *arguments], {**os.environ, **surroundings(root, pulumi)})  # noqa: S606 (no shell: the person's own words)
+
+
+def _pulumi(root: Path) -> Pulumi:
+    """The CLI with the plugins of every stack file that can be planned. Raises HostError."""
+    from cli.deployed import CACHE, get_pulumi
+    from cli.load import load_plan
+    from host.artifacts.pulumi import get
+    from stacks.stack_file import stack_names
+
+    found = None
+    for stack in stack_names(root):
+        try:
+            plan = load_plan(root, stack)[1]
+        except LabError:
+            continue  # `lab validate` says what is wrong with it
+        found = get_pulumi(plan)
+    return found or get(CACHE.expanduser(), {})

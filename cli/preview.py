@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,71 +10,102 @@ from rich.bar import Bar
 from rich.table import Table
 from rich.tree import Tree
 
+from cli.deployed import Deployed, deployed, get_pulumi
+from cli.host_changes import print_host_changes
 from cli.output import MARKS, console, print_json
-from cli.stack_preview import StackPreview, layered, preview_stack
+from cli.up import failure
 from stacks.planning.plan import MemoryPlan, Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
+
+    from cli.pulumi.events import Event, Outcome, Step
+    from host.artifacts.pulumi import Pulumi
 
 _KIND_STYLE = {"stated": "cyan", "derived": "green", "default": "dim", "degraded": "yellow"}
 _LONGEST_VALUE = 44
 
 
-def run(root: Path, stack: str, *, as_json: bool, manifests: Path | None, markdown: bool) -> None:
-    """Prints the preview in the form that was asked for; writes manifests only when all of it worked."""
-    shown = preview_stack(root, stack)
-    written: list[str] = []
-    if manifests is not None:
-        from cli.manifests import write
-
-        written = write(shown, manifests)
+def run(root: Path, stack: str, *, as_json: bool) -> None:
+    """Prints what Pulumi would do, and the plan behind it. Raises LabError where Pulumi cannot be had or the program fails."""
+    target = deployed(root, stack)
+    pulumi = get_pulumi(target.plan)
+    outcome = _previewed(target, pulumi)
+    if not outcome.ok:
+        raise failure(stack, outcome, "if the stack file is in order this is a defect of the lab: please report it")
     if as_json:
-        print_json(
-            {"plan": json.loads(shown.plan.to_json()), "preview": shown.preview.to_json(), **({"manifests": written} if written else {})}
-        )
-    elif markdown:
-        from cli.markdown import stack_section
-
-        sys.stdout.write(stack_section(shown))
+        print_json({"plan": json.loads(target.plan.to_json()), "preview": outcome.to_json()})
     else:
-        _print(shown)
-        if manifests is not None:
-            console().print(f"{len(written)} manifests in {manifests}", style="bold")
+        _print(target, outcome, pulumi)
 
 
-def _print(shown: StackPreview) -> None:
-    out, plan = console(), shown.plan
+def _previewed(target: Deployed, pulumi: Pulumi) -> Outcome:
+    """Against the stack's own state where it has one, else against an empty one that is gone afterwards."""
+    from cli.pulumi.workspace import scratch
+
+    if target.recorded():
+        with target.alone():
+            workspace = target.workspace(pulumi)
+            if workspace.deployment() is not None:
+                return workspace.run("preview", on_event=_ignore)
+    with scratch(target.root, target.stack, pulumi) as workspace:
+        return workspace.run("preview", on_event=_ignore)
+
+
+def _ignore(_event: Event) -> None:
+    """A preview takes seconds and is shown whole."""
+
+
+def _print(target: Deployed, outcome: Outcome, pulumi: Pulumi) -> None:
+    out, plan = console(), target.plan
     machine = plan.machine
     what = f"{machine.gpus} x {machine.gpu_name}" if machine.gpu_name else f"{machine.cpus} processors"
     out.print(
-        f"[bold]stack {shown.stack}[/]  {what}, {machine.platform}, {plan.cluster.driver}  [dim](embedded engine, not Pulumi; nothing is touched)[/]\n"
+        f"[bold]stack {target.stack}[/]  {what}, {machine.platform}, {plan.cluster.driver}  [dim](Pulumi {pulumi.version}; nothing is touched)[/]\n"
     )
-    out.print(_tree(shown))
+    out.print(_tree(target.stack, outcome))
     out.print()
     for model in plan.models:
         _print_memory(out, model.name, model.memory)
     _print_decisions(out, plan)
-    _print_host_changes(out, plan)
-    summary = ", ".join(f"{count} to {op}" if op != "same" else f"{count} unchanged" for op, count in shown.preview.change_summary.items())
+    print_host_changes(out, plan)
+    for diagnostic in outcome.diagnostics:
+        out.print(f"{diagnostic['severity']}: {diagnostic['message']}", markup=False, style="yellow")
+    summary = ", ".join(f"{count} to {op}" if op != "same" else f"{count} unchanged" for op, count in outcome.summary.items())
     out.print(f"[bold]{summary}[/]   plan {plan.digest}")
     for model in plan.models:
         out.print(f"  endpoint  {model.endpoint}   model {model.name}", markup=False)
-    out.print(f'next: pulumi preview -s {shown.stack}, where the Pulumi CLI is installed (eval "$(./lab env)" first)', style="dim")
+    out.print(f"next: ./lab up {target.stack}", style="dim")
 
 
-def _tree(shown: StackPreview) -> Tree:
-    """The resources under their parents, default providers left out as the CLI does."""
+def _tree(stack: str, outcome: Outcome) -> Tree:
+    """The resources under their parents in the engine's order, default providers left out as the CLI does."""
     nodes: dict[str, Tree] = {}
-    root = Tree(f"[bold]{shown.stack}")
-    for step in layered(shown.preview.steps):
+    root = Tree(f"[bold]{stack}")
+    for step in _parents_first(outcome.steps):
         if step.type == "pulumi:pulumi:Stack":
             nodes[step.urn] = root
             continue
-        mark, style = MARKS[step.op]
+        mark, style = MARKS.get(step.op, (" ", ""))
         kind = step.type.removeprefix("kubernetes:").removeprefix("lab:")
-        nodes[step.urn] = nodes.get(step.parent, root).add(f"[{style}]{mark}[/] [bold]{step.name}[/]  [dim]{kind}[/]")
+        changed = f"  [yellow]{', '.join(step.changed)}[/]" if step.op in ("update", "replace") and step.changed else ""
+        nodes[step.urn] = nodes.get(step.parent, root).add(f"[{style}]{mark}[/] [bold]{step.name}[/]  [dim]{kind}[/]{changed}")
     return root
+
+
+def _parents_first(steps: Sequence[Step]) -> list[Step]:
+    """Parents before children; a component stands where the engine came to its first own resource."""
+    parents = {step.urn: step.parent for step in steps}
+    place: dict[str, int] = {}
+    for number, step in enumerate(steps):
+        urn = step.urn if step.custom else ""
+        while urn:
+            place.setdefault(urn, number)
+            urn = parents.get(urn, "")
+    depth = {step.urn: step.urn.count("$") + (step.type != "pulumi:pulumi:Stack") for step in steps}
+    return sorted(steps, key=lambda step: (depth[step.urn], place.get(step.urn, len(steps))))
 
 
 def _print_memory(out: Console, name: str, memory: MemoryPlan) -> None:
@@ -121,17 +151,4 @@ def _print_decisions(out: Console, plan: Plan) -> None:
             f"{decision.reason} [{decision.source}]".replace("[", r"\["),
         )
     out.print(table)
-    out.print()
-
-
-def _print_host_changes(out: Console, plan: Plan) -> None:
-    out.print(
-        f"[bold]What `up` would do to this machine[/]  [dim]({'it asks first' if plan.consent == 'ask' else 'without asking: hostChanges is allow'})[/]"
-    )
-    for change in plan.host_changes:
-        out.print(f"  {'root' if change.root else 'user'}  {change.kind:8}  {change.what}", markup=False)
-        if change.command:
-            out.print(f"                  $ {change.command}", markup=False, style="dim")
-        if change.note:
-            out.print(f"                  {change.note}", markup=False, style="yellow")
     out.print()

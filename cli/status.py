@@ -20,7 +20,7 @@ def run(root: Path, stack: str | None, *, as_json: bool) -> None:
     cluster = cluster_status(target)
     endpoints = {m.name: m.endpoint for m in target.plan.models}
     if as_json:
-        print_json({"stack": target.stack, "cluster": cluster, "endpoints": endpoints, "deployed": target.state.exists()})
+        print_json({"stack": target.stack, "cluster": cluster, "endpoints": endpoints, "deployed": target.recorded()})
         return
     out = console()
     out.print(f"[bold]stack {target.stack}[/]  cluster {target.plan.cluster.name}: {cluster.get('state', 'unknown')}")

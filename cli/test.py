@@ -1,4 +1,4 @@
-"""`lab test`: the project's own tests in an environment of their own."""
+"""`lab test`: the project's own checks in environments of their own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from pathlib import Path
 
 from cli.output import console
 from stacks.errors import LabError
+
+FAST = ["-m", "not e2e and not slow and not long", "tests/unit", "tests/host"]
+"""What `--fast` runs: logic and strict fakes, without what takes more than a few seconds."""
+
+_WORKERS = "2"  # the smallest machine that CI has; more processors are used where there are
+_STEPS = ("lint", "format", "types")
 
 
 def environment(root: Path, name: str, locks: list[str]) -> Path:
@@ -37,15 +43,30 @@ def environment(root: Path, name: str, locks: list[str]) -> Path:
     return folder
 
 
-def run(root: Path, arguments: list[str]) -> None:
-    """Runs ruff, mypy and pytest; with arguments only pytest, with those. Exits with the first failure's code."""
+def run(root: Path, arguments: list[str], *, everything: bool, fast: bool, only: str | None) -> None:
+    """Runs style, types and tests, or a part of them. Words for pytest leave style and types out. Exits with the first failure's code."""
+    if only is not None and only not in _STEPS:
+        raise LabError(f"there is no step {only}", remedy=f"one of: {', '.join(_STEPS)}")
     tools = environment(root, "test", ["requirements/test.txt"]) / "bin"
-    environment(root, "judges", ["requirements/judges.txt"])
-    steps: list[list[str | Path]] = [[tools / "pytest", *arguments]]
-    if not arguments:
-        steps = [[tools / "ruff", "check"], [tools / "ruff", "format", "--check"], [tools / "mypy"], *steps]
+    if not fast and only is None:
+        environment(root, "judges", ["requirements/judges.txt"])
     surroundings = {**os.environ, "PYTHONPATH": str(root)}
-    for step in steps:
+    for step in _steps(tools, arguments, everything=everything, fast=fast, only=only):
         code = subprocess.run(step, cwd=root, env=surroundings, check=False).returncode
         if code:
             sys.exit(code)
+
+
+def _steps(tools: Path, arguments: list[str], *, everything: bool, fast: bool, only: str | None) -> list[list[str | Path]]:
+    workers = str(max(int(_WORKERS), os.cpu_count() or 1))
+    # A file's tests stay together: they share fixtures that take seconds.
+    pytest: list[str | Path] = [tools / "pytest", "-n", workers, "--dist", "loadfile"]
+    style: list[list[str | Path]] = [[tools / "ruff", "check"], [tools / "ruff", "format", "--check"]]
+    if only is not None:
+        return {"lint": style[:1], "format": [[tools / "ruff", "format"]], "types": [[tools / "mypy"]]}[only]
+    if fast:
+        return [[*pytest, "-q", *FAST, *arguments]]
+    if arguments:
+        return [[tools / "pytest", *arguments]]
+    clusters: list[list[str | Path]] = [[tools / "pytest", "-m", "e2e"]] if everything else []
+    return [*style, [tools / "mypy"], [*pytest, "-m", "not e2e"], *clusters]

@@ -1,4 +1,4 @@
-"""`lab up`: from a bare machine to an answered completion, with the embedded engine."""
+"""`lab up`: from a bare machine to an answered completion, with the comfort around `pulumi up`."""
 
 from __future__ import annotations
 
@@ -8,72 +8,79 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.check import check_all
-from cli.consent import ask
-from cli.deployed import Deployed, deployed, remember
-from cli.output import MARKS, console, fail, print_json
+from cli.consent import require_consent
+from cli.deployed import Deployed, deployed, get_pulumi
+from cli.live import Watch
+from cli.output import console, fail, print_json
 from cli.root_rights import root_rights
 from cli.status import cluster_status
 from host.generation import ClusterReplaced, accept_replacement, recorded_uid, wanted_generation
 from host.models import ensure_weights
+from host.prepare import prepare_machine
 from host.state import generation, record
 from stacks.errors import LabError
 
 if TYPE_CHECKING:
-    from engine import Event, Result
+    from cli.pulumi.events import Outcome
+    from cli.pulumi.workspace import Workspace
+    from probes.hops import Walk
 
 _CHECK = "inference-check-run"
-_DONE = {"create": "created", "update": "updated", "replace": "replaced", "delete": "removed", "same": "unchanged"}
+_DONE = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted", "same": "unchanged", "refresh": "refreshed"}
 
 
 def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
     """Makes the stack as its file says, and ends with a model's own words; exits with 1 where one does not answer."""
     begin = time.monotonic()
     target = deployed(root, stack)
-    if not target.embedded:
-        error = LabError(
-            f"stack {target.stack} runs on {target.plan.cluster.driver}, which only the Pulumi CLI applies",
-            remedy=f'install Pulumi, then: eval "$(./lab env)"; pulumi up -s {target.stack}',
-        )
-        error.exit_code = 2
-        raise error
-    if not target.state.exists():
-        _print_changes(target)
-        ask("Change this machine so?", yes=yes or _allowed(target), remedy=f"./lab up {target.stack} --yes")
-    remember(target.stack)
-    with root_rights(needed=False):
-        result = _apply(target, quiet=as_json)
-    walks = check_all(target) if result.ok and (as_json or not _ran_check(result)) else None
+    require_consent(target, yes=yes)
+    with target.alone(), root_rights(needed=False):
+        if target.embedded:  # builds and downloads run side by side, and nothing but caches is changed by a failure
+            prepare_machine(target.plan, target.plugins)
+        outcome = _apply(target, target.workspace(get_pulumi(target.plan)), quiet=as_json)
+        walks = check_all(target, wait=True) if outcome.ok and (as_json or not _ran_check(outcome)) else None
     summary = {
         "stack": target.stack,
-        "summary": dict(result.summary),
+        "summary": outcome.summary,
         "seconds": round(time.monotonic() - begin, 1),
-        "ok": result.ok and all(w.ok for w in walks or []),
+        "ok": outcome.ok and all(w.ok for w in walks or []),
     }
     if as_json:
-        print_json(
-            {**summary, "check": [w.to_json() for w in walks] if walks else None, "diagnostics": [d.to_json() for d in result.diagnostics]}
-        )
+        print_json({**summary, "check": [w.to_json() for w in walks] if walks else None, "diagnostics": outcome.diagnostics})
     else:
-        _print_end(target, result, walks, summary)
-    if not result.ok:
-        sys.exit(result.exit_code)
+        _print_end(target, outcome, walks, summary)
+    if not outcome.ok:
+        sys.exit(130 if outcome.interrupted else 1)
     if walks and not all(w.ok for w in walks):
         fail(next(w.failure for w in walks if w.failure), as_json=False)
 
 
-def _apply(target: Deployed, *, quiet: bool) -> Result:
+def _apply(target: Deployed, workspace: Workspace, *, quiet: bool) -> Outcome:
     """Applies; once more, with a look at every object, where the cluster turns out to be a new one."""
-    _wake(target)
+    from cli.pulumi.recovery import recover
+
+    deployment = workspace.deployment()
+    if deployment is None:
+        workspace.init()
+    else:
+        for done in recover(workspace, deployment):
+            console(stderr=True).print(done, markup=False, style="yellow")
+        _wake(target)
     refresh = _accepted(target)
-    result = _apply_once(target, refresh=refresh, quiet=quiet)
-    if not result.ok and not refresh and _accepted(target):
-        result = _apply_once(target, refresh=True, quiet=quiet)
-    return result
+    outcome = _apply_once(workspace, refresh=refresh, quiet=quiet)
+    if not outcome.ok and not outcome.interrupted and not refresh and _accepted(target):
+        outcome = _apply_once(workspace, refresh=True, quiet=quiet)
+    return outcome
+
+
+def _apply_once(workspace: Workspace, *, refresh: bool, quiet: bool) -> Outcome:
+    with Watch(quiet=quiet) as watch:
+        return workspace.run("up", *(["--refresh"] if refresh else []), on_event=watch)
 
 
 def _wake(target: Deployed) -> None:
     """The API server may answer while another program is dead, or weights are gone: then the bootstrap runs again, and they are made."""
-    if not target.state.exists() or not (uid := recorded_uid(target.stack)):
+    if not target.embedded or not (uid := recorded_uid(target.stack)):
         return
     found = cluster_status(target)
     if any(program is None for program in (found.get("programs") or {}).values()) or "node" in (found.get("problems") or {}):
@@ -92,55 +99,17 @@ def _accepted(target: Deployed) -> bool:
     return False
 
 
-def _apply_once(target: Deployed, *, refresh: bool, quiet: bool) -> Result:
-    import engine
-
-    secrets = target.secrets()
-    out = console(stderr=True)
-    return engine.up(
-        target.program(),
-        target.engine_config(secrets),
-        target.state,
-        secrets=secrets,
-        embedded=True,
-        refresh=refresh,
-        on_event=(lambda _event: None) if quiet else (lambda event: _print_event(out, event)),
-    )
-
-
-def _print_event(out: Any, event: Event) -> None:
-    mark, style = MARKS.get(event.op, (" ", ""))
-    if event.kind == "output":
-        out.print(f"      {event.text.rstrip()}", markup=False, style="dim")
-    elif event.kind == "done" and event.op != "same":
-        out.print(f"  [{style}]{mark}[/] [bold]{event.name}[/]  [dim]{event.type}  {event.seconds:.1f} s[/]")
-    elif event.kind == "started" and event.type == "command:local:Command":
-        out.print(f"  [dim]{mark} {event.name} ...[/]")
-    elif event.kind in ("failed", "waiting", "note"):
-        first = event.text.splitlines()[0] if event.text else ""  # the end of the run shows all of it
-        out.print(f"  {event.name}: {first}", markup=False, style="red" if event.kind == "failed" else "dim")
-
-
-def _print_changes(target: Deployed) -> None:
-    out = console(stderr=True)
-    out.print(f"[bold]What `up` does to this machine[/]  [dim]stack {target.stack}[/]")
-    for change in target.plan.host_changes:
-        out.print(f"  {'root' if change.root else 'user'}  {change.kind:8}  {change.what}", markup=False)
-
-
-def _print_end(target: Deployed, result: Result, walks: Any, summary: dict[str, Any]) -> None:
+def _print_end(target: Deployed, outcome: Outcome, walks: list[Walk] | None, summary: dict[str, Any]) -> None:
     out = console()
-    for diagnostic in result.diagnostics:
-        if diagnostic.severity == "error":
-            out.print(diagnostic.message, markup=False, style="red")
-    words = ", ".join(f"{n} {_DONE.get(op, op)}" for op, n in result.summary.items()) or "nothing done"
-    out.print(f"[bold]{words}[/]   {summary['seconds']} s")
+    if not outcome.ok:
+        print_failure(target, outcome)
+    out.print(f"[bold]{counted(outcome)}[/]   {summary['seconds']} s")
     if walks:
         from probes.hops import table
 
         for walk in walks:
             out.print(table(walk), markup=False)
-    if result.ok:
+    if outcome.ok:
         for model in target.plan.models:
             out.print(f"  endpoint  {model.endpoint}   model {model.name}", markup=False)
         out.print(
@@ -148,9 +117,27 @@ def _print_end(target: Deployed, result: Result, walks: Any, summary: dict[str, 
         )
 
 
-def _ran_check(result: Result) -> bool:
-    return any(step.name == _CHECK and step.op != "same" for step in result.steps)
+def counted(outcome: Outcome) -> str:
+    """What a run did, in words: 3 created, 20 unchanged."""
+    return ", ".join(f"{n} {_DONE.get(op, op)}" for op, n in outcome.summary.items()) or "nothing done"
 
 
-def _allowed(target: Deployed) -> bool:
-    return target.config.own.get("hostChanges") == "allow"
+def print_failure(target: Deployed, outcome: Outcome) -> None:
+    """What went wrong, on standard error, in Pulumi's words, and what to type where that is known."""
+    out = console(stderr=True)
+    if outcome.interrupted:
+        out.print("stopped; the next run goes on from here", style="yellow")
+    if outcome.messages:
+        out.print(str(failure(target.stack, outcome, "")), markup=False, style="red")
+
+
+def failure(stack: str, outcome: Outcome, remedy: str) -> LabError:
+    """The error of a run that did not come to its end."""
+    from cli.pulumi.workspace import explained
+
+    error = explained(stack, "\n".join(outcome.messages) or "Pulumi was stopped")
+    return LabError(error.message, remedy=error.remedy or remedy)
+
+
+def _ran_check(outcome: Outcome) -> bool:
+    return any(step.name == _CHECK and step.op != "same" for step in outcome.steps)

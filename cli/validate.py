@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from cli.load import load_plan
 from cli.output import console, error_document, print_json
-from cli.stack_preview import load_plan
 from stacks.errors import LabError
 from stacks.stack_file import stack_names
 

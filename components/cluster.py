@@ -30,7 +30,7 @@ class Cluster(pulumi.ComponentResource):
             cluster_identifier=plan.identifier,
             enable_secret_mutable=True,
             enable_config_map_mutable=True,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[bootstrap]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[bootstrap], version=plan.provider),
         )
         self.kubernetes = Kubernetes(provider, bootstrap)
         self.register_outputs({"kubeconfig": plan.kubeconfig})

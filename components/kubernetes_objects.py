@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-# The closed list of kinds that the lab emits; the embedded engine handles the same ones.
+# The kinds that the lab declares, imported when one is first used.
 _KINDS: Mapping[tuple[str, str], Any] = {
     ("v1", "Namespace"): lambda: k8s.core.v1.Namespace,
     ("v1", "PersistentVolume"): lambda: k8s.core.v1.PersistentVolume,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +19,8 @@ from stacks.errors import HostError
 _SHOWN_LINES = 20
 _WATCHED = Path(__file__).with_name("watched.py")
 _FULL = "no space left on device"  # as every program says it that asks the C library
+_GRACE = 10.0  # seconds between the polite signal and the other one
+_NOT_FOUND = 127
 _LATE = 124  # what watched.py ends with when the time is over
 _PATIENCE = 30.0  # seconds that watched.py may need beyond the limit
 NO_ROOT = "root is needed, and sudo asks for a password that nobody can type here"
@@ -100,7 +105,63 @@ def run(
 
 def as_root(words: Sequence[str], *, limit: float = 0) -> list[str]:
     """The words that run a command as root without asking, for as long as we live and at most `limit` seconds (0: no limit)."""
-    return ["sudo", "-n", sys.executable, "-I", "-S", str(_WATCHED), str(os.getpid()), f"{limit:g}", *words]
+    return ["sudo", "-n", *_guarded(words, limit=limit, grace=_GRACE)]
+
+
+def _guarded(words: Sequence[str], *, limit: float, grace: float) -> list[str]:
+    """The words that run a command so that it ends when we do, however we end, and leaves no process behind."""
+    return [sys.executable, "-I", "-S", str(_WATCHED), str(os.getpid()), f"{limit:g}", f"{grace:g}", *words]
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """How a streamed program ended: its exit code, what it said on standard error, and whether it was stopped by Ctrl-C."""
+
+    code: int
+    errors: str
+    interrupted: bool
+
+
+def stream(
+    arguments: Sequence[str | Path],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    on_line: Callable[[str], None],
+    grace: float = 60.0,
+) -> Streamed:
+    """Runs one program and hands each line of its standard output to `on_line` as it comes; `environment` is added to ours.
+
+    Ctrl-C asks it to stop and waits for its end, a second one kills it; `grace` is the time in seconds that it has for stopping.
+    When we are killed it ends too, with all that it started. Raises CommandFailed where it cannot be started.
+    """
+    words = _guarded([str(a) for a in arguments], limit=0, grace=grace)
+    interrupts = 0
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(
+            words, cwd=cwd, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
+            errors="replace",
+        )  # fmt: skip
+        assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
+        while True:
+            try:
+                for line in process.stdout:
+                    on_line(line)
+                code = process.wait()
+                break
+            except KeyboardInterrupt:
+                interrupts += 1
+                # The terminal has told the guard already; SIGTERM tells one that has no terminal, and counts once with the other.
+                process.send_signal(signal.SIGTERM if interrupts == 1 else signal.SIGINT)
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+        errors.seek(0)
+        said = errors.read()
+    if code == _NOT_FOUND:
+        raise CommandFailed([str(a) for a in arguments], code, said)
+    return Streamed(code, said, interrupts > 0)
 
 
 def can_be_root() -> bool:

@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
             t["endpoint"],
             api_key=os.environ.get("LAB_API_KEY"),
             stack=os.environ.get("LAB_STACK", "STACK"),
+            wait=lambda said: print(said, flush=True),
         )
         for t in json.loads(os.environ["LAB_TARGETS"])
     ]

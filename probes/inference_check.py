@@ -1,17 +1,18 @@
 """The inference check: does a model really answer, and if not, which hop is the first that is broken?
 
-cluster -> node -> pod -> service -> /v1/models -> chat completion -> streaming. Looks only; asks for a few tokens.
+cluster -> node -> rollout -> pod -> service -> /v1/models -> chat completion -> streaming. Looks only; asks for a few tokens.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 
-from probes import causes
+from probes import causes, rollout
 from probes.hops import Walk
 from probes.kubernetes_api import KubernetesApi
 from stacks import names
@@ -25,14 +26,26 @@ _MAX_TOKENS = 32
 _QUESTION = "What is the capital of France?"
 
 
-def check(kubeconfig: str, model: str, endpoint: str, *, api_key: str | None = None, stack: str = "STACK") -> Walk:
-    """Walks all hops of one model; a broken one ends the walk and is its `failure`."""
+def check(
+    kubeconfig: str,
+    model: str,
+    endpoint: str,
+    *,
+    api_key: str | None = None,
+    stack: str = "STACK",
+    wait: Callable[[str], None] | None = None,
+) -> Walk:
+    """Walks all hops of one model; a broken one ends the walk and is its `failure`.
+
+    With `wait` a rollout that is under way is waited for, at most until its own deadline, and `wait` is told of it every ten seconds.
+    """
     walk = Walk(model, endpoint)
     api: list[KubernetesApi] = []
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     with httpx.Client(headers=headers, timeout=_CHAT_SECONDS, trust_env=False) as client:
         walk.hop("cluster", lambda: _cluster(kubeconfig, api, stack))
         walk.hop("node", lambda: _node(api[0], stack))
+        walk.hop("rollout", lambda: _rollout(api[0], model, stack, wait))
         walk.hop("pod", lambda: _pod(api[0], model, stack))
         walk.hop("service", lambda: _service(api[0], model))
         walk.hop("/v1/models", lambda: _models(client, endpoint, model))
@@ -67,6 +80,22 @@ def _node(api: KubernetesApi, stack: str) -> str:
     if not nodes:
         raise CheckFailed("the cluster has no node", remedy=f"type: ./lab up {stack}")
     return ", ".join(n["metadata"]["name"] for n in nodes)
+
+
+def _rollout(api: KubernetesApi, model: str, stack: str, wait: Callable[[str], None] | None) -> str:
+    space = names.MODELS_NAMESPACE
+    try:
+        missing = rollout.wait(api, space, model, wait, stack=stack) if wait else rollout.look(api, space, model, stack=stack)[0]
+    except httpx.HTTPError as error:
+        raise CheckFailed(f"the Deployment cannot be read: {error}", remedy="the kubeconfig may belong to another cluster") from None
+    if not missing:
+        return "complete"
+    pods = _list(api, f"/api/v1/namespaces/{names.MODELS_NAMESPACE}/pods", labelSelector=f"app.kubernetes.io/name={model}")
+    for pod in (p for p in pods if "deletionTimestamp" not in p["metadata"]):
+        if cause := causes.of_pod(pod):
+            name = pod["metadata"]["name"]
+            raise CheckFailed(f"{missing}; pod {name}: {cause.what}", remedy=cause.remedy.format(stack=stack, pod=name))
+    raise CheckFailed(missing, remedy=f"wait, then type: ./lab check {stack}")
 
 
 def _pod(api: KubernetesApi, model: str, stack: str) -> str:

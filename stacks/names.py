@@ -12,9 +12,6 @@ STORAGE_CLASS = "local-ai-models"
 API_KEY_SECRET = "endpoint-api-key"  # noqa: S105  (the name of a Secret)
 MODELS_MOUNT = "/models"
 _LONGEST_STACK = 40  # a node's name may have 63 characters
-EMBEDDED_MARK = "local-ai-lab/embedded"
-"""The label on kube-system that lets the embedded engine work on a cluster; only the embedded driver writes it."""
-
 HTTP_PORT = 8000
 """vLLM's own default port of its OpenAI-compatible server."""
 

@@ -16,11 +16,13 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
         "KUBECONFIG",
         "PULUMI_CONFIG",
         "PULUMI_CONFIG_SECRET_KEYS",
-        "PULUMI_BACKEND_URL",
         "PULUMI_CONFIG_PASSPHRASE_FILE",
+        "PULUMI_CONFIG_PASSPHRASE",
         "PULUMI_STACK",
     ):
         monkeypatch.delenv(name, raising=False)
+    # Pulumi takes the home from the user database: without this a test would see the stacks of the person who runs it.
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path_factory.mktemp('backend')}")
     # An Output that is put into a string by mistake fails instead of printing an object's address.
     monkeypatch.setenv("PULUMI_ERROR_OUTPUT_STRING", "1")
 

@@ -17,7 +17,6 @@ from host.embedded.parts import Parts
 from host.embedded.supervise import Program, Supervisor
 from host.generation import recorded_uid, replaced
 from host.progress import step
-from stacks import names
 from stacks.errors import HostError
 
 _READY_SECONDS = 180.0
@@ -55,7 +54,6 @@ class Converging:
         self.changes += [f"imported {name}" for name in images.ensure_images(layout, self._parts)]
         self._permissions()
         self._await("system namespace", supervisor, wanted["kube-apiserver"], self._system_namespace)
-        self._mark()
         self._start(supervisor, [wanted[n] for n in programs.SECOND])
         for name in ("etcd", *programs.SECOND):
             self._await(name, supervisor, wanted[name], functools.partial(self._inside_ready, name))
@@ -166,15 +164,6 @@ class Converging:
                 "subjects": [{**subject, "apiGroup": "rbac.authorization.k8s.io"}],
             })  # fmt: skip
             self.changes.append(f"bound {role}")
-
-    def _mark(self) -> None:
-        """The label by which the embedded engine knows a cluster of ours."""
-        layout = self._layout
-        if (api.request(layout, "GET", _SYSTEM)["metadata"].get("labels") or {}).get(names.EMBEDDED_MARK) == "true":
-            return
-        metadata = {"name": "kube-system", "labels": {names.EMBEDDED_MARK: "true"}}
-        api.apply(layout, "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        self.changes.append("marked kube-system")
 
     def _record(self, generation: int) -> None:
         """The kubeconfig and the host state, for their reader: the user who called."""

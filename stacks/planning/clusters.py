@@ -68,6 +68,7 @@ def _minikube(cluster: MinikubeCluster, inputs: Inputs, linux_memory: float, not
         disabled_addons=("nvidia-device-plugin",),
         memory_mib=int(memory * 1024),
         cpus=cpus,
+        provider=str(catalog.fact("minikube.kubernetesProvider").value),
     )
 
 
@@ -113,4 +114,5 @@ def _embedded(cluster: EmbeddedCluster, inputs: Inputs, notes: Notes) -> Embedde
         address=cluster_address(inputs),
         slot=cluster.slot,
         images=(catalog.images["vllm-cpu-embedded"].reference,),
+        provider=str(catalog.fact("embedded.kubernetesProvider").value),
     )

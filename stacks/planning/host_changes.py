@@ -13,7 +13,8 @@ from stacks.settings import NvidiaMachine
 def host_changes(inputs: Inputs, cluster: MinikubePlan | EmbeddedPlan, models: Sequence[ModelPlan]) -> tuple[HostChange, ...]:
     """Every change, for the consent prompt and for reviewers."""
     settings = inputs.settings
-    changes = _minikube(inputs, cluster) if isinstance(cluster, MinikubePlan) else _embedded(cluster)
+    changes = [_pulumi(cluster)]
+    changes += _minikube(inputs, cluster) if isinstance(cluster, MinikubePlan) else _embedded(cluster)
     changes.append(
         HostChange(
             kind="folder",
@@ -29,6 +30,15 @@ def host_changes(inputs: Inputs, cluster: MinikubePlan | EmbeddedPlan, models: S
         )
         changes.append(HostChange(kind="download", what=f"{weights.download_gib:.2f} GiB of weights: {origin}", root=False))
     return tuple(changes)
+
+
+def _pulumi(cluster: MinikubePlan | EmbeddedPlan) -> HostChange:
+    return HostChange(
+        kind="download",
+        what=f"Pulumi's CLI and its Kubernetes provider {cluster.provider} into the cache, unless they are on this machine",
+        root=False,
+        note="built from Go modules where their releases cannot be reached",
+    )
 
 
 def _minikube(inputs: Inputs, cluster: MinikubePlan) -> list[HostChange]:
@@ -74,8 +84,9 @@ def _embedded(cluster: EmbeddedPlan) -> list[HostChange]:
         ),
         HostChange(
             kind="build",
-            what=f"Kubernetes {cluster.kubernetes}, containerd {cluster.containerd}, etcd {cluster.etcd} from their Go modules",
+            what=f"Kubernetes {cluster.kubernetes}, containerd {cluster.containerd}, etcd {cluster.etcd} into the cache",
             root=False,
+            note="from their releases, or built from Go modules where these cannot be reached",
         ),
         HostChange(kind="build", what=f"the image {', '.join(cluster.images)} from Debian and PyPI packages", root=True),
         HostChange(kind="network", what=f"a network namespace, one veth pair at {cluster.address}, two routes", root=True),

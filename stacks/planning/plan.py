@@ -74,6 +74,7 @@ class MinikubePlan(Part):
     disabled_addons: tuple[str, ...]
     memory_mib: int = Field(alias="memoryMiB")
     cpus: int
+    provider: str = Field(description="the version of Pulumi's Kubernetes provider")
 
 
 class EmbeddedPlan(Part):
@@ -90,6 +91,7 @@ class EmbeddedPlan(Part):
     address: str = Field(description="where the machine reaches node ports")
     slot: int
     images: tuple[str, ...] = Field(description="images that are built here and imported into containerd")
+    provider: str = Field(description="the version of Pulumi's Kubernetes provider")
 
 
 ClusterPlan = Annotated[MinikubePlan | EmbeddedPlan, Field(discriminator="driver")]

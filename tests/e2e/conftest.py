@@ -34,6 +34,7 @@ class Cluster:
         self.plan = EmbeddedPlan(
             name=name, kubeconfig=names.kubeconfig(stack), identifier=names.cluster_identifier(stack), node=name,
             kubernetes="v1.36.3", containerd="v2.4.2", etcd="v3.7.3", address=names.embedded_node_address(slot), slot=slot, images=images,
+            provider="4.25.0",
         )  # fmt: skip
         self.layout = Layout(stack, self.plan)
         self.seconds = 0.0

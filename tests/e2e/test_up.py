@@ -1,4 +1,4 @@
-"""`lab up`, `check`, `status` and `down` for real: Kubernetes, containerd and, in the first test, vLLM on the processors (issue B: B1 to B4)."""
+"""`lab up`, `check`, `status` and `down` for real: Pulumi, Kubernetes, containerd and, in the first test, vLLM on the processors."""
 
 import functools
 import json
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from host.artifacts import go_modules
 from host.embedded import cgroups, images
@@ -53,7 +54,10 @@ class Lab:
                 ],
             }
         }
-        (self.folder / f"Pulumi.{self.stack}.yaml").write_text(json.dumps(stack))
+        file = self.folder / f"Pulumi.{self.stack}.yaml"
+        if file.exists() and (salt := yaml.safe_load(file.read_text()).get("encryptionsalt")):
+            stack["encryptionsalt"] = salt
+        file.write_text(yaml.safe_dump(stack))
 
     def __call__(self, *words: str, codes: tuple[int, ...] = (0,), module: str = "cli") -> dict:
         """Runs one command; returns its JSON, or {} where it printed none."""
@@ -75,11 +79,31 @@ class Lab:
     def inventory(self) -> dict[str, list[str]]:
         return inventory(f"{names.PART_OF}-{self.stack}")
 
-    def killed(self, point: int) -> int:
-        """`up` killed at a point; returns how many points it had where it came to its end."""
-        self(str(point), self.stack, module="tests.support.killed_up", codes=(0, -signal.SIGKILL) if point else (0,))
+    def killed(self, victim: str, point: int, command: str) -> int:
+        """`up` or `down` ended at a point; returns how many points it had. Nothing of it runs any more afterwards."""
+        self(victim, str(point), command, self.stack, module="tests.support.killed_run", codes=(0, 1, 130, -signal.SIGKILL))
+        end = time.monotonic() + 100
+        while (left := self.processes()) and time.monotonic() < end:
+            time.sleep(0.5)
+        assert left == [], f"{victim} at {point} of {command} left {left}"
         found = re.search(r"points: (\d+)\s*$", self.said)
         return int(found.group(1)) if found else 0
+
+    def deployment(self) -> dict:
+        """The stack's state, as Pulumi exports it."""
+        return self("pulumi", "stack", "export", "--stack", self.stack)["deployment"]
+
+    def processes(self) -> list[str]:
+        """What a run of Pulumi on this stack started and did not end; the cluster's own programs have an environment of their own."""
+        mark = f"TMPDIR={Path(names.state_folder(self.stack)).expanduser() / 'tmp'}".encode()
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            except OSError:
+                continue
+        return found
 
 
 def _fresh(folder: Path, stack: str, slot: int) -> Iterator[Lab]:
@@ -87,8 +111,9 @@ def _fresh(folder: Path, stack: str, slot: int) -> Iterator[Lab]:
     lab, state = Lab(folder, stack, slot), Path(names.state_folder(stack)).expanduser()
 
     def remove() -> None:
-        if (state / "state.json").exists() or (state / "cluster").exists():
-            lab.down()
+        lab("down", stack, "--yes", codes=(0, 1))  # 1: nothing is there
+        if not (state / "cluster").exists():
+            shutil.rmtree(state, ignore_errors=True)
 
     remove()
     yield lab
@@ -120,7 +145,7 @@ def test_a_bare_machine_answers_and_is_bare_again_afterwards(lab):
     assert first["ok"]
     assert set(first["summary"]) == {"create"}
     (walk,) = first["check"]
-    assert [hop["name"] for hop in walk["hops"]] == ["cluster", "node", "pod", "service", "/v1/models", "chat", "streaming"]
+    assert [hop["name"] for hop in walk["hops"]] == ["cluster", "node", "rollout", "pod", "service", "/v1/models", "chat", "streaming"]
     assert len(walk["text"]) > 1
     assert walk["tokensPerSecond"] > 0
     print("\nfirst up", first["seconds"], "s:", walk["text"], walk["tokensPerSecond"], "tokens/s")
@@ -141,25 +166,82 @@ def test_a_bare_machine_answers_and_is_bare_again_afterwards(lab):
     assert difference(before, lab.inventory()) == {}
 
 
-def test_an_up_killed_anywhere_is_finished_by_the_next(quick):
-    before = quick.inventory()
-    points = quick.killed(0)
-    assert points > 40, quick.said
-    whole = _objects()
-    quick.down()
-    everything = os.environ.get("LAB_SLOW") == "1"
-    for point in range(1, points + 1) if everything else sorted(random.sample(range(1, points + 1), 5)):
-        print(f"killed at {point} of {points}", flush=True)
-        quick.killed(point)
-        again = quick.up()
-        assert again["check"][0]["ok"], f"killed at {point} of {points}"
-        assert _objects() == whole, f"killed at {point} of {points}"
-        assert set(quick.up()["summary"]) == {"same"}, f"killed at {point} of {points}"
-        quick.down()
-        assert difference(before, quick.inventory()) == {}, f"killed at {point} of {points}"
-
-
 _slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+EVERYTHING = os.environ.get("LAB_SLOW") == "1"
+
+
+def _points(count: int) -> list[int]:
+    """Ten points that are spread over a run, or one of them by chance."""
+    spread = sorted({1 + number * (count - 1) // 9 for number in range(10)})
+    return spread if EVERYTHING else random.sample(spread, 1)
+
+
+_MEASURED: dict = {}
+
+
+def _measured(quick: Lab) -> dict:
+    """How many points a whole `up` and a whole `down` have, and what stands in the cluster between them; found out once."""
+    if not _MEASURED:
+        _MEASURED["up"] = quick.killed("lab", 0, "up")
+        _MEASURED["objects"] = _objects()
+        _MEASURED["down"] = quick.killed("lab", 0, "down")
+        assert _MEASURED["up"] > 40, quick.said
+        assert _MEASURED["down"] > 20, quick.said
+    return _MEASURED
+
+
+@pytest.mark.parametrize("victim", ["lab", "pulumi", "interrupt"])
+def test_an_up_ended_anywhere_is_finished_by_the_next(quick, victim):
+    before, whole = quick.inventory(), _measured(quick)
+    for point in _points(whole["up"]):
+        print(f"up: {victim} at {point} of {whole['up']}", flush=True)
+        quick.killed(victim, point, "up")
+        again = quick.up()
+        assert again["check"][0]["ok"]
+        assert _objects() == whole["objects"]
+        assert set(quick.up()["summary"]) == {"same"}
+        assert not (quick.deployment().get("pending_operations") or [])
+        quick.down()
+        assert difference(before, quick.inventory()) == {}
+
+
+@pytest.mark.parametrize("victim", ["lab", _slow("pulumi"), _slow("interrupt")])
+def test_a_down_ended_anywhere_is_finished_by_the_next_and_up_answers_again(quick, victim):
+    before, whole = quick.inventory(), _measured(quick)
+    for point in _points(whole["down"]):
+        print(f"down: {victim} at {point} of {whole['down']}", flush=True)
+        quick.up()
+        quick.killed(victim, point, "down")
+        again = quick.up()
+        assert again["check"][0]["ok"]
+        assert _objects() == whole["objects"]
+        quick.killed(victim, point, "down")
+        quick("down", quick.stack, "--yes", codes=(0, 1))  # it may have been over already
+        assert difference(before, quick.inventory()) == {}
+
+
+def test_a_plain_pulumi_that_was_killed_is_no_obstacle(quick):
+    """Its lock, its pending operations and its plugins are all there, made by a real kill."""
+    quick.up()
+    quick.write(VLLM_LOGGING_LEVEL="DEBUG")
+    plain = [quick.folder / ".venv/bin/python", "-P", "-m", "cli", "pulumi", "up", "--stack", quick.stack, "--yes", "--skip-preview"]
+    environment = {**os.environ, "PYTHONPATH": str(quick.folder)}
+    run = subprocess.Popen(plain, cwd=quick.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert run.stdout
+    for line in run.stdout:
+        if "updating" in line:
+            break
+    run.kill()  # `lab pulumi` has become the CLI
+    run.wait()
+    locks = Path(os.environ["PULUMI_BACKEND_URL"].removeprefix("file://")) / ".pulumi/locks/organization/local-ai-lab" / quick.stack
+    assert list(locks.glob("*.json"))
+    again = quick.up()
+    assert again["check"][0]["ok"]
+    assert "removed the lock" in quick.said
+    assert not list(locks.glob("*.json"))
+    assert set(quick.up()["summary"]) == {"same"}
+    assert not (quick.deployment().get("pending_operations") or [])
 
 
 @pytest.mark.parametrize("program", [_slow("etcd"), _slow("kube-apiserver"), "kubelet", _slow("containerd"), _slow("all")])

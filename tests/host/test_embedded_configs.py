@@ -19,7 +19,7 @@ def plan(stack="dev", slot=0, **changes):
     name = f"{names.PART_OF}-{stack}"
     values = {
         "name": name, "kubeconfig": names.kubeconfig(stack), "identifier": names.cluster_identifier(stack), "node": name, "kubernetes": "v1.36.3",
-        "containerd": "v2.4.2", "etcd": "v3.7.3", "address": names.embedded_node_address(slot), "slot": slot, "images": (),
+        "containerd": "v2.4.2", "etcd": "v3.7.3", "address": names.embedded_node_address(slot), "slot": slot, "images": (), "provider": "4.25.0",
     }  # fmt: skip
     return EmbeddedPlan(**{**values, **changes})
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.apply import cluster as engine_cluster
 from host import generation, state
 from stacks import names
 
@@ -57,7 +56,3 @@ def test_another_cluster_stops_the_program_and_says_what_to_type(monkeypatch: py
     generation.accept_replacement(STACK)
     assert generation.wanted_generation(STACK) == 3
     assert generation.recorded_uid(STACK) == "theirs"
-
-
-def test_the_engine_looks_for_the_mark_that_the_bootstrap_writes() -> None:
-    assert engine_cluster.MARK == names.EMBEDDED_MARK

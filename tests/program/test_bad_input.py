@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cli.stack_preview import load_plan
+from cli.load import load_plan
 from stacks.errors import LabError, PlanError
 from tests.support.mutations import Case, cases
 from tests.support.recording import STACK_TYPE

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cli.changes import touched_stacks
-from cli.stack_preview import load_plan
+from cli.load import load_plan
 from stacks.catalog import load
 from stacks.catalog.loader import problems
 from stacks.errors import CatalogError

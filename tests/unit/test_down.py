@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cli import consent, down
 from host import command, models, state
@@ -22,8 +23,9 @@ def project(tmp_path: Path) -> Path:
     """A project whose one stack keeps its weights below a temporary folder."""
     folder = tmp_path / "project"
     folder.mkdir()
-    text = (ROOT / "Pulumi.dev.yaml").read_text()
-    (folder / "Pulumi.dev.yaml").write_text(f"{text}  local-ai-lab:modelCache: {{path: {tmp_path / 'weights'}}}\n")
+    document = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())
+    document["config"]["local-ai-lab:modelCache"] = {"path": str(tmp_path / "weights")}
+    (folder / "Pulumi.dev.yaml").write_text(yaml.safe_dump(document))
     shutil.copy(ROOT / "Pulumi.yaml", folder)
     return folder
 

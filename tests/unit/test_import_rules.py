@@ -8,23 +8,21 @@ import pytest
 
 from tests.support.stacks import ROOT, STACKS
 
-FOLDERS = ("stacks", "components", "host", "probes", "engine", "cli")
+FOLDERS = ("stacks", "components", "host", "probes", "cli")
 STACK_TYPES = ("stacks.planning.plan", "stacks.names", "stacks.errors")
 ALLOWED_OWN = {
     "stacks": ("stacks",),
     "components": ("components", *STACK_TYPES, "stacks"),  # `from stacks import names`; narrowed below
     "host": ("host", "probes", *STACK_TYPES, "stacks"),
     "probes": ("probes", *STACK_TYPES, "stacks"),
-    "engine": ("engine", "stacks.errors"),
     "cli": FOLDERS,
-    "__main__": tuple(f for f in FOLDERS if f not in ("cli", "engine")),
+    "__main__": tuple(f for f in FOLDERS if f != "cli"),
 }
 ALLOWED_OTHERS = {
     "stacks": ("pydantic", "pydantic_core", "yaml"),
     "components": ("pulumi", "pulumi_kubernetes", "pulumi_command"),
     "host": ("httpx", "pydantic", "yaml"),
     "probes": ("httpx", "yaml"),
-    "engine": ("pulumi", "google", "httpx", "cryptography", "yaml"),
     "cli": ("typer", "rich", "yaml"),
     "__main__": ("pulumi",),
 }

@@ -9,13 +9,25 @@ from typing import Any
 import httpx
 import pytest
 
-from probes import causes, inference_check
+from probes import causes, inference_check, rollout
 from probes.hops import Walk, table
 from probes.kubernetes_api import KubernetesApi
 
 ENDPOINT = "http://10.0.0.1:30080/v1"
 NODE = {"metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
-POD = {"metadata": {"name": "m-1"}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+POD = {
+    "metadata": {"name": "m-1", "labels": {"pod-template-hash": "new"}},
+    "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+}
+DEPLOYMENT = {
+    "metadata": {"name": "m", "generation": 2, "annotations": {"deployment.kubernetes.io/revision": "2"}},
+    "spec": {"replicas": 1, "progressDeadlineSeconds": 60, "selector": {"matchLabels": {"app": "m"}}},
+    "status": {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
+}
+REPLICA_SETS = [
+    {"metadata": {"labels": {"pod-template-hash": name}, "annotations": {"deployment.kubernetes.io/revision": revision}}}
+    for name, revision in (("old", "1"), ("new", "2"))
+]
 SLICE = {"endpoints": [{"addresses": ["10.244.0.5"], "conditions": {"ready": True}}]}
 STREAM = 'data: {"choices":[{"delta":{"content":"Par"}}]}\n\ndata: {"choices":[{"delta":{"content":"is"}}]}\n\ndata: [DONE]\n\n'
 
@@ -25,6 +37,7 @@ class World:
 
     def __init__(self) -> None:
         self.nodes, self.pods, self.slices = [NODE], [POD], [SLICE]
+        self.deployments: list[dict[str, Any]] = [DEPLOYMENT]  # one after the other, the last one again and again
         self.ready = 200
         self.models: Any = {"data": [{"id": "m"}]}
         self.chat: Any = {"choices": [{"message": {"content": " Paris."}}], "usage": {"completion_tokens": 4}}
@@ -35,6 +48,11 @@ class World:
     def answer(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
         lists = {"/api/v1/nodes": self.nodes, "/api/v1/namespaces/local-ai-models/pods": self.pods}
+        if path.endswith("/deployments/m"):
+            found = self.deployments.pop(0) if len(self.deployments) > 1 else (self.deployments or [None])[0]
+            return httpx.Response(200, json=found) if found else httpx.Response(404, json={"kind": "Status", "status": "Failure"})
+        if path.endswith("/replicasets"):
+            return httpx.Response(200, json={"items": REPLICA_SETS})
         if path in lists or path.endswith("/endpointslices"):
             return httpx.Response(200, json={"items": lists.get(path, self.slices)})
         if path == "/readyz":
@@ -69,7 +87,7 @@ def _check(**options: Any) -> Walk:
 def test_a_healthy_stack_is_walked_to_the_models_words(world: World) -> None:
     walk = _check()
     assert walk.ok
-    assert [h.name for h in walk.hops] == ["cluster", "node", "pod", "service", "/v1/models", "chat", "streaming"]
+    assert [h.name for h in walk.hops] == ["cluster", "node", "rollout", "pod", "service", "/v1/models", "chat", "streaming"]
     assert walk.figures["text"] == "Paris."
     assert walk.figures["completionTokens"] == 4
     assert walk.figures["timeToFirstTokenSeconds"] >= 0
@@ -155,3 +173,63 @@ def test_a_pod_that_nothing_can_hold_says_what_is_missing() -> None:
 
 def test_a_ready_pod_has_no_cause() -> None:
     assert causes.of_pod(POD) is None
+
+
+def _deployment(**status: Any) -> dict[str, Any]:
+    return {**DEPLOYMENT, "status": {**DEPLOYMENT["status"], **status}}
+
+
+UNFINISHED = {
+    "not seen": (_deployment(observedGeneration=1), [POD], "has not seen the change"),
+    "not available": (_deployment(availableReplicas=0), [POD], "0 of 1 replicas available"),
+    "not updated": (_deployment(updatedReplicas=0), [POD], "1 of 1 replicas available"),
+    "one too many": (_deployment(replicas=2), [POD], "1 of 1 replicas available"),
+    "an old pod": (
+        DEPLOYMENT,
+        [POD, {"metadata": {"name": "m-0", "labels": {"pod-template-hash": "old"}}}],
+        "1 pod of an older revision still going: m-0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFINISHED)
+def test_a_rollout_is_over_only_when_nothing_of_the_older_revision_is_left(name: str) -> None:
+    deployment, pods, said = UNFINISHED[name]
+    assert said in rollout.unfinished(deployment, REPLICA_SETS, pods)
+    assert rollout.unfinished(DEPLOYMENT, REPLICA_SETS, [POD]) == ""
+
+
+def test_a_rollout_under_way_is_waited_for_where_that_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollout.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(rollout, "_SAID_EVERY", 0.0)
+    world.deployments = [_deployment(observedGeneration=1), _deployment(availableReplicas=0), DEPLOYMENT]
+    told: list[str] = []
+    assert _check(wait=told.append).ok
+    assert ["has not seen" in told[0], "0 of 1 replicas available" in told[1], len(told)] == [True, True, 2]
+
+
+def test_a_rollout_under_way_is_named_with_its_pods_cause_where_nobody_waits(world: World) -> None:
+    world.deployments = [_deployment(availableReplicas=0)]
+    loading = {"phase": "Running", "conditions": [], "containerStatuses": [{"state": {"running": {}}}]}
+    world.pods = [{**POD, "status": loading}]
+    failure = _check().failure
+    assert failure
+    assert "m: rollout is broken: 0 of 1 replicas available; pod m-1: runs and is not ready" in failure.message
+
+
+def test_a_rollout_that_never_ends_is_given_up_at_its_own_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(rollout.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(rollout.time, "sleep", lambda _seconds: None)
+    world.deployments, world.pods = [_deployment(availableReplicas=0)], []
+    failure = _check(wait=lambda _said: None).failure
+    assert failure
+    assert "0 of 1 replicas available" in failure.message
+
+
+def test_a_deployment_that_was_deleted_by_hand_is_named(world: World) -> None:
+    world.deployments = []
+    failure = _check().failure
+    assert failure
+    assert "there is no Deployment m" in failure.message
+    assert "./lab refresh dev" in failure.remedy
