@@ -55,21 +55,21 @@ def make(layout: Layout) -> list[Path]:
     return homes
 
 
-def processes(layout: Layout, part: str = "") -> set[int]:
-    """Every process that the cluster has: its daemons, the shims and all containers; with `part` those below that folder only."""
+def processes(layout: Layout) -> set[int]:
+    """Every process that the cluster has: its daemons, the shims and all containers."""
     found: set[int] = set()
     for path, _ in hierarchies():
         # os.walk, because groups vanish while we look.
-        for folder, _, _ in os.walk(path / layout.cgroup.lstrip("/") / part):
+        for folder, _, _ in os.walk(path / layout.cgroup.lstrip("/")):
             with contextlib.suppress(OSError, ValueError):
                 found |= {int(line) for line in Path(folder, "cgroup.procs").read_text().split()}
     return found - {0, os.getpid()}
 
 
-def kill(layout: Layout, *, seconds: float, part: str = "") -> set[int]:
-    """Kills all processes of the cluster, or of that part; returns those that were still there when the time was over."""
+def kill(layout: Layout, *, seconds: float) -> set[int]:
+    """Kills all processes of the cluster; returns those that were still there when the time was over."""
     deadline = time.monotonic() + seconds
-    while (left := processes(layout, part)) and time.monotonic() < deadline:
+    while (left := processes(layout)) and time.monotonic() < deadline:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -13,9 +13,15 @@ from pathlib import Path
 from host import command
 from host.embedded import cgroups, namespaces, ownership
 from host.embedded.layout import SLOTS, Layout
+from host.images import still_needed_gib
 from stacks.errors import HostError
 
-_COLD_GIB, _WARM_GIB, _RESTART_GIB = 40, 25, 2  # all to be built; programs built; only started again
+_PROGRAMS_GIB = 9.0
+"""What building the programs takes at its worst, with module caches and throw-away build caches; 1 GiB stays."""
+_WEIGHTS_GIB = 1.5
+"""Downloads, the joined file and its dequantised copy of the model that comes in packages; 0.6 GiB stay."""
+_RUNNING_GIB = 2.0
+"""etcd, logs and what containers write; below 1 GiB the kubelet evicts pods."""
 _MEMORY_GIB = 8.5  # what the plan of the stack dev asks for, less what a machine of 9 GiB keeps to itself
 _PROGRAMS = {
     "nsenter": "util-linux",
@@ -36,7 +42,7 @@ ALTERNATIVE = "or let another driver do it: cluster.driver: minikube in the stac
 
 
 def check(layout: Layout, *, warm: bool) -> None:
-    """Raises HostError with all that is missing. `warm`: the programs are built already, so less disk is needed. Touches nothing."""
+    """Raises HostError with all that is missing. `warm`: the programs are there already, so less disk is needed. Touches nothing."""
     problems = [*_machine(), *_rights(), *_programs()]
     # Only root can read the folders of a cluster that is there; the same check runs again as root.
     if os.geteuid() == 0 or not (layout.state.exists() or layout.run.exists()):
@@ -72,15 +78,26 @@ def _programs() -> Iterable[str]:
 
 
 def _space(layout: Layout, *, warm: bool) -> Iterable[str]:
-    again = warm and (layout.state / "etcd" / "member").exists()
-    needed = _RESTART_GIB if again else _WARM_GIB if warm else _COLD_GIB
+    needs = _needs(layout, warm=warm)
+    needed = sum(needs.values())
     for path in {_existing(layout.cache), _existing(layout.state)}:
         free = shutil.disk_usage(path).free / 2**30
         if free < needed:
-            yield f"{free:.1f} GiB are free below {path}, {needed} GiB are needed ({'programs are built' if warm else 'programs are still to be built'})"
+            parts = ", ".join(f"{size:.1f} for {what}" for what, size in needs.items())
+            yield f"{free:.1f} GiB are free below {path}, {needed:.1f} GiB are needed: {parts}"
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     if memory < _MEMORY_GIB:
         yield f"{memory:.1f} GiB of RAM, 9 GiB are needed"
+
+
+def _needs(layout: Layout, *, warm: bool) -> dict[str, float]:
+    """GiB that what is still to be made takes at its worst; what is there already takes nothing more."""
+    needs = {} if warm else {"the programs, built from source": _PROGRAMS_GIB}
+    if image := sum(still_needed_gib(reference) for reference in layout.plan.images):
+        needs["the image"] = image
+    if not (layout.state / "etcd" / "member").exists():
+        needs["weights"] = _WEIGHTS_GIB
+    return {**needs, "the running cluster": _RUNNING_GIB}
 
 
 def _addresses(layout: Layout) -> Iterable[str]:

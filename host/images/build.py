@@ -18,8 +18,9 @@ from host.progress import step
 from stacks.errors import HostError
 
 CACHE = "~/.cache/local-ai-lab"
-_BASE_GIB, _PACKAGES_GIB, _BYTECODE_GIB, _SPARE_GIB = 0.3, 5.5, 0.5, 1.0
-"""What each phase adds to the disk at its worst, measured and rounded up; the files are trimmed before the bytecode comes."""
+_PHASES_GIB = {"base": 0.3, "packages": 4.8, "finish": 0.4}
+"""What each phase adds to the disk at its worst, measured and rounded up; of the packages' files 1.3 GiB go before the bytecode comes."""
+_SPARE_GIB = 1.0
 
 
 def cache_folder() -> Path:
@@ -53,10 +54,14 @@ def ensure_image(reference: str) -> Image:
     return final
 
 
-def is_built(reference: str) -> bool:
-    """Whether `ensure_image` would have nothing to do; a quick look."""
+def still_needed_gib(reference: str) -> float:
+    """GiB of disk that `ensure_image` takes at its worst from here on: 0 where the image is built, less where a build was begun."""
     wanted = recipe.load()
-    return reference == wanted.reference and _place(wanted).is_whole()
+    final = _place(wanted)
+    if reference == wanted.reference and final.is_whole():
+        return 0.0
+    work = Work(final.folder.with_name(f"{wanted.short}.build"))
+    return sum(size for phase, size in _PHASES_GIB.items() if not work.done(phase))
 
 
 def _place(wanted: Recipe) -> Image:
@@ -105,10 +110,7 @@ def _refuse_early(wanted: Recipe, work: Work) -> None:
     missing = rootfs.missing_programs(os.environ.get("PATH", ""))
     if missing:
         raise HostError(f"the image build needs {', '.join(missing)}", remedy="sudo apt-get install apt dpkg perl util-linux coreutils")
-    need = _SPARE_GIB
-    for phase, size in (("finish", _BYTECODE_GIB), ("packages", _PACKAGES_GIB), ("base", _BASE_GIB)):
-        need += 0.0 if work.done(phase) else size
-    disk.require(work.folder, need, what=f"the build of {wanted.reference}")
+    disk.require(work.folder, still_needed_gib(wanted.reference) + _SPARE_GIB, what=f"the build of {wanted.reference}")
 
 
 def _put(work: Work, final: Image) -> None:

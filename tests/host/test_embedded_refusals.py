@@ -37,7 +37,7 @@ def test_everything_that_is_missing_is_named_at_once(place, monkeypatch):
         "riscv64",
         "memory, pids",
         "3.0 GiB are free",
-        "40 GiB are needed",
+        "12.5 GiB are needed: 9.0 for the programs, built from source, 1.5 for weights, 2.0 for the running cluster",
         "2.0 GiB of RAM",
         "nsenter",
         "apt-get",
@@ -46,10 +46,22 @@ def test_everything_that_is_missing_is_named_at_once(place, monkeypatch):
         assert word in text
 
 
-def test_less_disk_is_enough_once_the_programs_are_built(place, monkeypatch):
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: _Usage(0, 0, 30 * 2**30))
-    assert list(preflight._space(place, warm=True)) == []
-    assert len(list(preflight._space(place, warm=False))) == 1
+@pytest.mark.parametrize(
+    ("warm", "image", "before", "needed"),
+    [(False, 5.5, False, 18.0), (True, 5.5, False, 9.0), (False, 0, False, 12.5), (True, 0.4, False, 3.9), (True, 0, True, 2.0)],
+)
+def test_what_is_there_already_needs_no_disk(place, monkeypatch, warm, image, before, needed):
+    wanted = layout.Layout("dev", plan(images=("lab.local/vllm-cpu:1",)))
+    monkeypatch.setattr(preflight, "still_needed_gib", lambda _reference: image)
+    if before:
+        (wanted.state / "etcd/member").mkdir(parents=True)
+
+    def said(free):
+        monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: _Usage(0, 0, free * 2**30))
+        return [problem for problem in preflight._space(wanted, warm=warm) if "are free" in problem]
+
+    assert f"{needed:.1f} GiB are needed" in said(needed - 0.1)[0]
+    assert said(needed + 0.1) == []
 
 
 @pytest.mark.parametrize(

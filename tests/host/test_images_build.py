@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from host.images import build, disk, ensure_image, is_built, recipe, recipe_reference, rootfs
+from host.images import build, disk, ensure_image, recipe, recipe_reference, rootfs, still_needed_gib
 from host.images.oci import Image
 from host.images.phases import Work
 from stacks.errors import HostError
@@ -87,7 +87,7 @@ def test_a_first_build_runs_every_phase_and_leaves_only_the_image(work: Work, mo
     calls = expect(monkeypatch, *BASE, INSTALL, *FINISH, *DESCRIBE)
     image = ensure_image(recipe_reference())
     calls.done()
-    assert image == _image() and image.is_whole() and is_built(recipe_reference()) and not work.folder.exists()
+    assert image == _image() and image.is_whole() and not work.folder.exists()
     documents = {name: json.loads(data) for name, data in image.documents().items()}
     (entry,) = documents["index.json"]["manifests"]
     assert entry["annotations"]["io.containerd.image.name"] == recipe_reference()
@@ -136,12 +136,16 @@ def test_a_short_disk_is_refused_with_what_is_needed_before_anything_runs(work: 
 
 
 def test_a_resumed_build_asks_only_for_the_disk_that_it_still_needs(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 5 < still_needed_gib(recipe_reference()) < 6
     expect(monkeypatch, *BASE, INSTALL, Call([], _kill))
     with pytest.raises(Killed):
         ensure_image(recipe_reference())
+    assert 0 < still_needed_gib(recipe_reference()) < 1
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: _Usage(0, 0, 2 * 2**30))
     expect(monkeypatch, *FINISH, *DESCRIBE)
     assert ensure_image(recipe_reference()).is_whole()
+    assert still_needed_gib(recipe_reference()) == 0
+    assert still_needed_gib("another:1") > 5
 
 
 @pytest.mark.parametrize("by", ["program", "ourselves"])
@@ -208,7 +212,7 @@ def test_an_image_that_lost_something_is_made_again(work: Work, monkeypatch: pyt
         next((image.layout / "blobs/sha256").iterdir()).write_bytes(b"")
     else:
         shutil.rmtree(image.rootfs)
-    assert not image.is_whole() and not is_built(recipe_reference())
+    assert not image.is_whole()
     calls = expect(monkeypatch, *BASE, INSTALL, *FINISH, *DESCRIBE, CLEAR)
     assert ensure_image(recipe_reference()).is_whole() and not work.folder.exists()
     calls.done()
