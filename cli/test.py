@@ -63,7 +63,8 @@ def _steps(tools: Path, arguments: list[str], *, everything: bool, fast: bool, o
     pytest: list[str | Path] = [tools / "pytest", "-n", workers, "--dist", "loadfile"]
     style: list[list[str | Path]] = [[tools / "ruff", "check"], [tools / "ruff", "format", "--check"]]
     if only is not None:
-        return {"lint": style[:1], "format": [[tools / "ruff", "format"]], "types": [[tools / "mypy"]]}[only]
+        parts: dict[str, list[list[str | Path]]] = {"lint": style[:1], "format": [[tools / "ruff", "format"]], "types": [[tools / "mypy"]]}
+        return parts[only]
     if fast:
         return [[*pytest, "-q", *FAST, *arguments]]
     if arguments:

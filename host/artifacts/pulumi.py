@@ -149,7 +149,7 @@ def _installs(cli: Pulumi, name: str, version: str) -> bool:
     """Whether the CLI can install the plugin from where Pulumi publishes it."""
     try:
         with step(f"Pulumi's plugin {name} {version}"):
-            words = [cli.program, "plugin", "install", "resource", name, version]
+            words = [str(cli.program), "plugin", "install", "resource", name, version]
             command.run(words, timeout=_INSTALL_SECONDS, environment=cli.environment())
     except command.CommandFailed:
         return False

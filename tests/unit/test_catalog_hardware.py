@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from stacks.catalog import Gpu, load
@@ -65,13 +63,11 @@ def test_cards_of_the_same_chip_size_and_platform_do_not_disagree_by_more_than_t
         assert max(totals) / min(totals) < 1.02
 
 
-def test_loading_takes_few_milliseconds_because_entries_are_read_when_asked_for() -> None:
+def test_entries_are_read_when_they_are_asked_for_and_not_before() -> None:
     _shipped.cache_clear()
-    begin = time.perf_counter()
     catalog = load()
     catalog.gpu("rtx-4060")
     catalog.model("qwen3-8b")
-    assert time.perf_counter() - begin < 0.05  # 4 ms on two idle cores; the rest is for busy ones
     assert isinstance(catalog.gpus, Entries)
     assert len(catalog.gpus._read) == 1
 

