@@ -1,6 +1,6 @@
 """The programs that a cluster is made of, and where each comes from.
 
-Kubernetes, containerd and etcd: their releases where these can be had, else their Go modules. The pause program is always built.
+Kubernetes, containerd and etcd: their releases where these can be had, else their Go modules. The pause program: built.
 runc and the CNI plugins: Debian packages.
 """
 
@@ -34,7 +34,7 @@ _IPTABLES = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6t
 
 @dataclass(frozen=True)
 class Parts:
-    """Folders of finished programs; `debian` is the private prefix, `tools` holds names that its packages make only when installed."""
+    """Folders of finished programs; `debian` is the private prefix, with names in `tools` that its packages would make."""
 
     kubernetes: Path
     containerd: Path
@@ -45,7 +45,7 @@ class Parts:
     @property
     def cni_plugins(self) -> Path:
         own = self.debian / "root" / "usr" / "lib" / "cni"
-        return own if own.is_dir() else Path("/usr/lib/cni")  # the machine has the package installed, so apt left it out
+        return own if own.is_dir() else Path("/usr/lib/cni")  # installed on the machine, so apt left it out
 
     def environment(self) -> dict[str, str]:
         """What the daemons run with: our programs first, nothing of the caller's."""
@@ -73,7 +73,7 @@ class Parts:
 
 
 def modules(plan: EmbeddedPlan) -> dict[str, GoModule]:
-    """The Go modules of a plan. Raises HostError where their committed go.mod holds another version than the plan says."""
+    """The Go modules of a plan. Raises HostError where their go.mod holds another version than the plan says."""
     version = "k8s.io/component-base/version"
     number = plan.kubernetes.removeprefix("v").split(".")
     found = {
@@ -148,7 +148,7 @@ def _say(line: str) -> None:
 
 
 def packages() -> list[str]:
-    """What is taken from Debian: always runc and the CNI plugins in one known version, the rest where the machine lacks it."""
+    """What is taken from Debian: always runc and the CNI plugins, the rest where the machine lacks it."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     return [*_ALWAYS, *(package for program, package in _SYSTEM.items() if not shutil.which(program, path=path))]
 

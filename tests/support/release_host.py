@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Answer:
-    """How one request is answered; the next request of that path takes the next one, and a good one when all are used up."""
+    """How one request is answered; each request of a path takes the next one, and a good one when all are used up."""
 
     status: int = 200
     cut: int | None = None  # bytes of the body, then the connection ends
