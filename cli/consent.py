@@ -25,7 +25,6 @@ def require_consent(target: Deployed, *, yes: bool) -> None:
     from cli.host_changes import print_host_changes
 
     out = console(stderr=True)
-    out.print(f"[bold]Changes to this machine[/]  [dim]stack {target.stack}[/]")
     print_host_changes(out, target.plan)
     ask("Apply these changes?", yes=yes or target.config.own.get("hostChanges") == "allow", remedy=f"./lab up {target.stack} --yes")
     write_atomic(accepted, digest + "\n")

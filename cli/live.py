@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.output import MARKS, console
-from cli.pulumi.events import Event, Step
+from cli.pulumi.events import SUMMARIES, Event, Step
 
 _COMMAND = "command:local:Command"
 _SAID_AGAIN = 30.0  # seconds after which a pipe is told once more what is waited for
@@ -64,7 +64,7 @@ class Watch:
             self._out.print(f"  [red]x[/] [bold]{step.name}[/]  [dim]{_short(step.type)}  {event.seconds:.1f} s[/]")
         elif step and event.kind == "status" and not self._live:
             self._tell(step, event.text)
-        elif event.kind == "message" and event.severity in ("warning", "error"):
+        elif event.kind == "message" and event.severity in ("warning", "error") and event.text not in SUMMARIES:
             name = f"{step.name}: " if step else ""
             first = next(iter(event.text.splitlines()), "")  # the end of the run shows all of an error
             self._out.print(f"  {name}{first}", markup=False, style="red" if event.severity == "error" else "yellow")

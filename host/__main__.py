@@ -27,8 +27,8 @@ def main(arguments: list[str]) -> int:
         module = DRIVERS[driver]
         if module is None:
             raise HostError(
-                f"`host {driver} {verb}` does not work yet: this release changes no machine for it",
-                remedy="./lab preview STACK shows what it would do",
+                f"driver {driver} is not implemented in this version: nothing was changed for it",
+                remedy="./lab plan STACK shows what it would do",
             )
         getattr(importlib.import_module(module), verb)(os.environ)
     except LabError as error:

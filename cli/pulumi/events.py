@@ -18,7 +18,8 @@ Kind = Literal["started", "done", "failed", "message", "status"]
 _OPERATIONS = {"create-replacement": "replace", "delete-replaced": "", "read-replacement": "replace", "import-replacement": "replace",
                "discard-replaced": "", "remove-pending-replace": "", "refresh": "refresh"}  # fmt: skip
 _COLOURS = re.compile(r"<\{%[^%]*%\}>")
-_STACK = "pulumi:pulumi:Stack"
+SUMMARIES = ("update failed", "preview failed", "resource plan failed")
+"""What the engine says at the end beside what really went wrong."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Outcome:
     def messages(self) -> list[str]:
         """The errors in the engine's words, the most telling first, each once."""
         found = [d["message"] for d in self.diagnostics if d["severity"] == "error"]
-        telling = [m for m in found if m not in ("update failed", "preview failed", "resource plan failed")]
+        telling = [m for m in found if m not in SUMMARIES]
         return list(dict.fromkeys(telling or found or ([self.errors.strip()] if self.errors.strip() else [])))
 
     def to_json(self) -> dict[str, Any]:
