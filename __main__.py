@@ -6,7 +6,7 @@ import pulumi
 
 from components import stack_config
 from components.lab_platform import LabPlatform
-from host.generation import wanted_generation
+from host.epoch import wanted_epoch
 from stacks.catalog import load
 from stacks.errors import LabError
 from stacks.planning.build import build_plan
@@ -17,10 +17,10 @@ try:
     settings = Settings.from_config(config.values, file=f"Pulumi.{pulumi.get_stack()}.yaml", secret_keys=config.secret_keys)
     catalog = load(Path(__file__).resolve().parent)
     plan = build_plan(settings, stack=pulumi.get_stack(), secrets=frozenset(config.secrets), catalog=catalog)
-    generation = wanted_generation(plan.stack)
+    epoch = wanted_epoch(plan.stack, plan.cluster.driver)
 except LabError as error:
     raise pulumi.RunError(str(error)) from None
 
-lab = LabPlatform("lab", plan, config.secrets, generation)
+lab = LabPlatform("lab", plan, config.secrets, epoch)
 for name, value in lab.exports.items():
     pulumi.export(name, value)

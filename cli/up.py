@@ -14,10 +14,10 @@ from cli.live import Watch
 from cli.output import console, fail, print_json
 from cli.root_rights import root_rights
 from cli.status import cluster_status
-from host.generation import ClusterReplaced, accept_replacement, recorded_uid, wanted_generation
+from host.epoch import ClusterReplaced, accept_replacement, recorded_uid, wanted_epoch
 from host.models import ensure_weights
 from host.prepare import prepare_machine
-from host.state import generation, record
+from host.state import epoch, record
 from stacks.errors import LabError
 
 if TYPE_CHECKING:
@@ -84,14 +84,14 @@ def _wake(target: Deployed) -> None:
         return
     found = cluster_status(target)
     if any(program is None for program in (found.get("programs") or {}).values()) or "node" in (found.get("problems") or {}):
-        record(target.stack, generation(target.stack) + 1, uid)  # differs from the state's: the Command updates
+        record(target.stack, epoch(target.stack) + 1, uid)  # differs from the state's: the Command updates
     for model in target.plan.models:
         ensure_weights(model.weights, Path(target.plan.model_cache.host_path).expanduser())
 
 
 def _accepted(target: Deployed) -> bool:
     try:
-        wanted_generation(target.stack)
+        wanted_epoch(target.stack, target.plan.cluster.driver)
     except ClusterReplaced:
         console(stderr=True).print("the cluster was made anew: everything is looked at again", style="yellow")
         accept_replacement(target.stack)

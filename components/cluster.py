@@ -18,11 +18,11 @@ class Cluster(pulumi.ComponentResource):
     """
 
     def __init__(
-        self, name: str, plan: MinikubePlan | EmbeddedPlan, *, stack: str, generation: int, opts: pulumi.ResourceOptions | None = None
+        self, name: str, plan: MinikubePlan | EmbeddedPlan, *, stack: str, epoch: int, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__(types.CLUSTER, name, None, opts)
-        # The generation goes up when our cluster is found dead, so that the otherwise unchanged Command runs again.
-        environment = {"LAB_STACK": stack, "LAB_SPEC": canonical(plan), "LAB_GENERATION": str(generation)}
+        # The epoch goes up when our cluster is found dead, so that the otherwise unchanged Command runs again.
+        environment = {"LAB_STACK": stack, "LAB_SPEC": canonical(plan), "LAB_EPOCH": str(epoch)}
         bootstrap = host_command(f"{name}-ensure", plan.driver, environment, opts=pulumi.ResourceOptions(parent=self))
         provider = k8s.Provider(
             f"{name}-kubernetes",

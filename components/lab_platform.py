@@ -23,14 +23,14 @@ from stacks.planning.plan import Decision, ModelPlan, Plan
 class LabPlatform(pulumi.ComponentResource):
     """Creates: runtime, cluster, device plugin, namespace, cache, models, gateway, check, in this order.
 
-    `secrets` holds the secret configuration values by key; `generation` comes from the host state (see Cluster).
+    `secrets` holds the secret configuration values by key; `epoch` comes from the host state (see Cluster).
     """
 
-    def __init__(self, name: str, plan: Plan, secrets: Mapping[str, pulumi.Output[str]], generation: int) -> None:
+    def __init__(self, name: str, plan: Plan, secrets: Mapping[str, pulumi.Output[str]], epoch: int) -> None:
         super().__init__(types.LAB_PLATFORM, name, None, None)
         api_key, token = secrets.get("apiKey"), secrets.get("huggingFaceToken")
         runtime = [NvidiaRuntime("nvidia-runtime", plan.nvidia, stack=plan.stack, opts=self._after())] if plan.nvidia else []
-        cluster = Cluster("cluster", plan.cluster, stack=plan.stack, generation=generation, opts=self._after(*runtime))
+        cluster = Cluster("cluster", plan.cluster, stack=plan.stack, epoch=epoch, opts=self._after(*runtime))
         kubernetes = cluster.kubernetes
         plugin = [DevicePlugin("device-plugin", plan.nvidia, kubernetes, opts=self._after())] if plan.nvidia else []
         namespace = ModelsNamespace("models", kubernetes, api_key=api_key, opts=self._after())

@@ -1,7 +1,7 @@
 """`python -m host <driver> ensure|status|destroy`: the one entry that changes the machine.
 
 Its words stand in the Pulumi state of every deployed stack, so they may grow and never change. The specification comes in the
-environment: LAB_STACK, LAB_SPEC (a slice of the Plan as JSON), LAB_GENERATION, LAB_CACHE.
+environment: LAB_STACK, LAB_SPEC (a slice of the Plan as JSON), LAB_EPOCH, LAB_CACHE.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import importlib
 import os
 import sys
 
+from host.drivers import DRIVERS
 from stacks.errors import HostError, LabError
 
-# driver -> module with ensure, status and destroy, each of which takes the environment; None: not in this release.
-DRIVERS: dict[str, str | None] = {"embedded": "host.embedded", "minikube": None, "nvidia": None, "models": "host.models"}
 VERBS = ("ensure", "status", "destroy")
 
 

@@ -1,11 +1,17 @@
-"""Is our cluster alive, and still the one that we made? What `__main__` puts into the bootstrap's environment follows from it."""
+"""Is our cluster alive, and still the one that we made? What `__main__` puts into the bootstrap's environment follows from it.
+
+The epoch is a number in the bootstrap's environment: it goes up when our cluster is found dead, so that the otherwise unchanged Command runs
+again. What alive means beyond an API server that answers is the driver's to say.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
-from host.state import folder, generation, record
+from host import state
+from host.drivers import DRIVERS
 from stacks import names
 from stacks.errors import CheckFailed, HostError
 
@@ -16,12 +22,12 @@ class ClusterReplaced(HostError):
     """Another cluster answers where ours was: everything that the state names is gone."""
 
 
-def wanted_generation(stack: str) -> int:
-    """The recorded generation while our cluster answers; one more when it is down, so that the bootstrap Command runs again.
+def wanted_epoch(stack: str, driver: str) -> int:
+    """The recorded epoch while our cluster is alive; one more when it is not.
 
     Without a kubeconfig nothing is probed. Raises ClusterReplaced where the cluster's UID is another one.
     """
-    recorded = generation(stack)
+    recorded = state.epoch(stack)
     if not Path(names.kubeconfig(stack)).expanduser().exists():
         return recorded + 1 if recorded_uid(stack) else recorded
     uid = cluster_uid(stack)
@@ -30,7 +36,7 @@ def wanted_generation(stack: str) -> int:
     ours = recorded_uid(stack)
     if ours and uid != ours:
         raise replaced(stack)
-    return recorded if node_is_ready(stack) else recorded + 1
+    return recorded if _driver_says_alive(stack, driver) else recorded + 1
 
 
 def replaced(stack: str) -> ClusterReplaced:
@@ -42,7 +48,7 @@ def replaced(stack: str) -> ClusterReplaced:
 
 
 def cluster_uid(stack: str) -> str | None:
-    """The UID of kube-system as the cluster of the stack's kubeconfig says it; None where it does not answer in a second."""
+    """The UID of kube-system as the cluster of the stack's kubeconfig says it; None where it does not answer so in a second."""
     import httpx  # noqa: PLC0415  (a tenth of a second that a preview without a cluster need not spend)
 
     from probes.kubernetes_api import KubernetesApi  # noqa: PLC0415
@@ -52,28 +58,13 @@ def cluster_uid(stack: str) -> str | None:
         response = api.get("/api/v1/namespaces/kube-system")
         response.raise_for_status()
         return str(response.json()["metadata"]["uid"])
-    except (httpx.HTTPError, CheckFailed, ValueError, KeyError):
+    except (httpx.HTTPError, CheckFailed, ValueError, KeyError, TypeError):
         return None
-
-
-def node_is_ready(stack: str) -> bool:
-    """Whether the kubelet of the stack's embedded node reports in; True where there is no such node: another driver's cluster."""
-    import httpx  # noqa: PLC0415
-
-    from probes.kubernetes_api import KubernetesApi  # noqa: PLC0415
-
-    try:
-        api = KubernetesApi.from_kubeconfig(names.kubeconfig(stack), timeout=_PROBE_SECONDS)
-        response = api.get(f"/api/v1/nodes/{names.cluster_name(stack)}")
-        conditions = response.json().get("status", {}).get("conditions", [])
-    except (httpx.HTTPError, CheckFailed, ValueError):
-        return True
-    return all(c.get("status") == "True" for c in conditions if c.get("type") == "Ready")
 
 
 def recorded_uid(stack: str) -> str | None:
     """The UID that the bootstrap recorded."""
-    path = folder(stack) / "cluster.json"
+    path = state.folder(stack) / "cluster.json"
     if not path.exists():
         return None
     found = json.loads(path.read_text(encoding="utf-8")).get("clusterUid")
@@ -82,4 +73,11 @@ def recorded_uid(stack: str) -> str | None:
 
 def accept_replacement(stack: str) -> None:
     """Records the cluster that answers as ours; the caller looks at every object again."""
-    record(stack, generation(stack), cluster_uid(stack) or "")
+    state.record(stack, state.epoch(stack), cluster_uid(stack) or "")
+
+
+def _driver_says_alive(stack: str, driver: str) -> bool:
+    """What the driver's own `is_alive` says of a cluster that answers; a driver without one has nothing to add."""
+    module = DRIVERS.get(driver)
+    look = getattr(importlib.import_module(module), "is_alive", None) if module else None
+    return look is None or bool(look(stack))

@@ -17,7 +17,7 @@ def folder(stack: str) -> Path:
     return Path(names.state_folder(stack)).expanduser()
 
 
-def generation(stack: str) -> int:
+def epoch(stack: str) -> int:
     """How often the stack's cluster had to be brought back by us; 0 on a machine that never had it.
 
     Raises HostError where the record cannot be read.
@@ -26,14 +26,14 @@ def generation(stack: str) -> int:
     if not path.exists():
         return 0
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["generation"])
+        return int(json.loads(path.read_text(encoding="utf-8"))["epoch"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HostError(f"{path} cannot be read: {error}", remedy=f"if it is damaged: rm {path}") from error
 
 
-def record(stack: str, generation: int, cluster_uid: str) -> None:
+def record(stack: str, epoch: int, cluster_uid: str) -> None:
     """Remembers which cluster the stack has; an empty UID says that it has none any more. Unchanged content is not written again."""
-    text = json.dumps({"generation": generation, "clusterUid": cluster_uid})
+    text = json.dumps({"epoch": epoch, "clusterUid": cluster_uid})
     path = folder(stack) / _CLUSTER
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         files.write_atomic(path, text)

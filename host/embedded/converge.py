@@ -15,7 +15,7 @@ from host.embedded.layout import Layout, owner
 from host.embedded.observe import look, node_problem
 from host.embedded.parts import Parts
 from host.embedded.supervise import Program, Supervisor
-from host.generation import recorded_uid, replaced
+from host.epoch import recorded_uid, replaced
 from host.progress import step
 from stacks.errors import HostError
 
@@ -36,7 +36,7 @@ class Converging:
         self._layout, self._parts = layout, parts
         self.changes: list[str] = []
 
-    def run(self, generation: int) -> None:
+    def run(self, epoch: int) -> None:
         """Does all of it. Raises HostError, and leaves what it made for the next run."""
         layout = self._layout
         ownership.mark(layout)
@@ -59,7 +59,7 @@ class Converging:
             self._await(name, supervisor, wanted[name], functools.partial(self._inside_ready, name))
         self._await("node", supervisor, wanted["kubelet"], lambda: node_problem(layout))
         self._await("controllers", supervisor, wanted["kube-controller-manager"], self._controllers_ready)
-        self._record(generation)
+        self._record(epoch)
 
     def _surroundings(self) -> Supervisor:
         layout = self._layout
@@ -165,7 +165,7 @@ class Converging:
             })  # fmt: skip
             self.changes.append(f"bound {role}")
 
-    def _record(self, generation: int) -> None:
+    def _record(self, epoch: int) -> None:
         """The kubeconfig and the host state, for their reader: the user who called."""
         layout = self._layout
         text = pki.kubeconfig(layout, "admin", layout.plan.name)
@@ -180,7 +180,7 @@ class Converging:
         ours, uid = recorded_uid(layout.stack), api.cluster_uid(layout)
         if ours and uid != ours:  # a healthy empty cluster where a full one was must not look like success
             raise replaced(layout.stack)
-        state.record(layout.stack, generation, uid)
+        state.record(layout.stack, epoch, uid)
         self._give_to_owner()
 
     def _give_to_owner(self) -> None:

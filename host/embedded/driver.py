@@ -14,7 +14,7 @@ from host.embedded import cgroups, images, namespaces, ownership, parts, preflig
 from host.embedded.converge import Converging, supervisor
 from host.embedded.layout import Layout
 from host.embedded.observe import look, node_problem
-from host.generation import recorded_uid
+from host.epoch import recorded_uid
 from host.progress import step
 from stacks.errors import HostError
 from stacks.planning.plan import EmbeddedPlan
@@ -37,7 +37,7 @@ def ensure(environment: Mapping[str, str]) -> None:
     with files.lock(_lock(layout), what=f"the cluster {layout.plan.name}"):
         ownership.require(layout)
         converging = Converging(layout, made)
-        converging.run(int(environment.get("LAB_GENERATION", "0")))
+        converging.run(int(environment.get("LAB_EPOCH", "0")))
     _say({"cluster": layout.plan.name, "server": layout.server, "kubeconfig": layout.plan.kubeconfig, "changed": converging.changes})
 
 
@@ -59,7 +59,7 @@ def status(environment: Mapping[str, str]) -> None:
         "cluster": layout.plan.name, "state": summary, "problems": problems, "node": layout.plan.node, "address": layout.plan.address, "server": layout.server,
         "pods": layout.pods, "services": layout.services, "link": layout.link, "kubeconfig": layout.plan.kubeconfig,
         "programs": {name: {"pid": r.pid, "seconds": int(r.seconds)} if r else None for name, r in running.items()},
-        "processes": len(cgroups.processes(layout)), "generation": state.generation(layout.stack), "logs": str(layout.state / "logs"),
+        "processes": len(cgroups.processes(layout)), "epoch": state.epoch(layout.stack), "logs": str(layout.state / "logs"),
     })  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def destroy(environment: Mapping[str, str]) -> None:
     with files.lock(_lock(layout), what=f"the cluster {layout.plan.name}"):
         if not ownership.require(layout) and namespaces.link_owner(layout.link) != layout.link_alias:
             if _by_stack(environment) and recorded_uid(layout.stack):
-                state.record(layout.stack, state.generation(layout.stack), "")
+                state.record(layout.stack, state.epoch(layout.stack), "")
             _say({"cluster": layout.plan.name, "removed": False, "kept": [str(layout.cache)]})
             return
         ready = parts.available(layout.plan, layout.cache)
@@ -101,7 +101,7 @@ def _layout(environment: Mapping[str, str]) -> Layout:
 
 def _as_root(verb: str, environment: Mapping[str, str]) -> NoReturn:
     """Becomes the same verb under `sudo`, with the caller's home and as the owner of what it writes for the caller."""
-    kept = {name: environment[name] for name in ("LAB_STACK", "LAB_SPEC", "LAB_GENERATION", "PATH") if name in environment}
+    kept = {name: environment[name] for name in ("LAB_STACK", "LAB_SPEC", "LAB_EPOCH", "PATH") if name in environment}
     kept |= {
         "LAB_BY_STACK": str(int(_by_stack(environment))),
         "HOME": str(Path.home()),

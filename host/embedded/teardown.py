@@ -11,7 +11,7 @@ from host.embedded import cgroups, namespaces, programs
 from host.embedded.converge import supervisor
 from host.embedded.layout import Layout
 from host.embedded.ownership import MARK
-from host.generation import recorded_uid
+from host.epoch import recorded_uid
 from stacks.errors import HostError
 
 
@@ -30,7 +30,7 @@ def remove(layout: Layout, *, by_stack: bool) -> None:
     stuck = cgroups.remove(layout)
     namespaces.release_mount_points(layout)
     layout.kubeconfig.unlink(missing_ok=True)
-    state.record(layout.stack, state.generation(layout.stack) + 1, "" if by_stack else recorded_uid(layout.stack) or "")
+    state.record(layout.stack, state.epoch(layout.stack) + 1, "" if by_stack else recorded_uid(layout.stack) or "")
     problems = [f"process {pid} ({_name(pid)})" for pid in sorted(left)] + [f"cgroup {path}" for path in stuck]
     if not problems:  # the marks stay as long as anything of ours does
         # containerd's folder goes too: links to images that stay, and what a later cluster of this name must not remember.

@@ -39,9 +39,9 @@ class Cluster:
         self.layout = Layout(stack, self.plan)
         self.seconds = 0.0
 
-    def host(self, verb: str, *, generation: int = 0, kill_at: int | None = None, fails: bool = False, by_stack: bool = True) -> dict:
+    def host(self, verb: str, *, epoch: int = 0, kill_at: int | None = None, fails: bool = False, by_stack: bool = True) -> dict:
         """Runs one verb; returns its JSON line, or {} where it was killed."""
-        environment = {**os.environ, "LAB_STACK": self.layout.stack, "LAB_SPEC": canonical(self.plan), "LAB_GENERATION": str(generation)}
+        environment = {**os.environ, "LAB_STACK": self.layout.stack, "LAB_SPEC": canonical(self.plan), "LAB_EPOCH": str(epoch)}
         environment |= {"LAB_BY_STACK": str(int(by_stack))}
         words = ["-m", "host", "embedded", verb] if kill_at is None else ["-m", "tests.support.killed", str(kill_at), verb]
         begin = time.monotonic()

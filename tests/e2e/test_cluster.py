@@ -90,7 +90,7 @@ def test_a_pod_runs_and_its_service_answers_on_cluster_ip_and_node_port(clusters
     refused["spec"]["securityContext"] = {}
     with pytest.raises(Exception, match="violates PodSecurity"):
         _apply(cluster, refused)
-    assert json.loads((cluster.layout.state.parent / "cluster.json").read_text()) == {"generation": 0, "clusterUid": _uid(cluster)}
+    assert json.loads((cluster.layout.state.parent / "cluster.json").read_text()) == {"epoch": 0, "clusterUid": _uid(cluster)}
     assert cluster.layout.kubeconfig.stat().st_mode & 0o777 == 0o600
     for key in cluster.layout.pki.glob("*.key"):
         assert key.stat().st_mode & 0o777 == 0o600
@@ -138,10 +138,10 @@ def test_the_whole_cluster_killed_comes_back_with_its_data(clusters):
     cluster.kubectl("wait", "-n", "e2e", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
     uid = _uid(cluster)
     assert not cgroups.kill(cluster.layout, seconds=15)
-    cluster.host("ensure", generation=1)
+    cluster.host("ensure", epoch=1)
     assert _uid(cluster) == uid
     cluster.kubectl("wait", "-n", "e2e", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "pod", "pause", "--timeout=90s")
-    assert json.loads((cluster.layout.state.parent / "cluster.json").read_text())["generation"] == 1
+    assert json.loads((cluster.layout.state.parent / "cluster.json").read_text())["epoch"] == 1
 
 
 def test_after_a_reboot_the_cluster_comes_back_with_its_data(clusters):

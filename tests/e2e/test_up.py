@@ -16,18 +16,17 @@ import pytest
 import yaml
 
 from host.artifacts import go_modules
-from host.embedded import cgroups, images
+from host.embedded import cgroups
 from stacks import names
-from stacks.catalog import load
 from tests.conftest import ROOT
 from tests.e2e.conftest import Cluster
+from tests.support import stand_in_image
 from tests.support.inventory import difference, inventory
 
 pytestmark = pytest.mark.e2e
 
 REAL, STAND_IN = ("e2e-up", 61), ("e2e-kill", 60)  # stack and slot; each has a store of images of its own
 MODEL = "gemma-3-270m"
-_IMAGE = load().images["vllm-cpu-embedded"].reference
 _WEIGHTS = "~/.cache/local-ai-lab/test-models"
 
 
@@ -128,15 +127,11 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def quick(tmp_path: Path) -> Iterator[Lab]:
-    """With a stand-in for the vLLM image: an `up` takes seconds."""
-    module = go_modules.GoModule(ROOT / "tests/e2e/standin", {"pause": "."}, "v1")
-    archive = tmp_path / "stand-in.tar"
-    images.write_pause(archive, (go_modules.build(module, tmp_path) / "pause").read_bytes(), _IMAGE)
-    cluster = Cluster(*STAND_IN)
-    cluster.host("ensure")
-    cluster.containerd_import(archive)
-    cluster.host("destroy")
-    yield from _fresh(tmp_path / "lab", *STAND_IN)
+    """With a stand-in for the vLLM image: an `up` takes seconds. The weights of the real model must be there already."""
+    program = go_modules.build(go_modules.GoModule(ROOT / "tests/e2e/standin", {"pause": "."}, "v1"), tmp_path) / "pause"
+    for lab in _fresh(tmp_path / "lab", *STAND_IN):
+        with stand_in_image.offered(lab.folder, program):
+            yield lab
 
 
 def test_a_bare_machine_answers_and_is_bare_again_afterwards(lab):

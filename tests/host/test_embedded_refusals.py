@@ -140,11 +140,11 @@ def test_a_missing_or_wrong_specification_is_an_error_and_not_a_traceback(enviro
     assert "LAB_S" in capsys.readouterr().err
 
 
-def test_generation_and_uid_are_recorded_and_a_destroyed_cluster_counts_up():
-    assert state.generation("dev") == 0
+def test_epoch_and_uid_are_recorded_and_a_destroyed_cluster_counts_up():
+    assert state.epoch("dev") == 0
     state.record("dev", 2, "some-uid")
-    assert state.generation("dev") == 2
-    assert json.loads((state.folder("dev") / "cluster.json").read_text()) == {"generation": 2, "clusterUid": "some-uid"}
+    assert state.epoch("dev") == 2
+    assert json.loads((state.folder("dev") / "cluster.json").read_text()) == {"epoch": 2, "clusterUid": "some-uid"}
 
 
 def test_hierarchies_of_a_hybrid_and_of_a_unified_machine():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from host import generation, state
+from host import epoch, state
+from probes.kubernetes_api import KubernetesApi
 from stacks import names
 
 STACK = "dev"
@@ -19,40 +23,109 @@ def _kubeconfig() -> None:
 
 
 def test_a_machine_that_never_had_a_cluster_starts_at_nought() -> None:
-    assert generation.wanted_generation(STACK) == 0
+    assert epoch.wanted_epoch(STACK, "minikube") == 0
 
 
-def test_a_living_cluster_keeps_its_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_living_cluster_keeps_its_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     state.record(STACK, 3, "ours")
     _kubeconfig()
-    monkeypatch.setattr(generation, "cluster_uid", lambda _stack: "ours")
-    assert generation.wanted_generation(STACK) == 3
+    monkeypatch.setattr(epoch, "cluster_uid", lambda _stack: "ours")
+    assert epoch.wanted_epoch(STACK, "minikube") == 3
 
 
 def test_a_dead_cluster_counts_up(monkeypatch: pytest.MonkeyPatch) -> None:
     state.record(STACK, 3, "ours")
     _kubeconfig()
-    monkeypatch.setattr(generation, "cluster_uid", lambda _stack: None)
-    assert generation.wanted_generation(STACK) == 4
+    monkeypatch.setattr(epoch, "cluster_uid", lambda _stack: None)
+    assert epoch.wanted_epoch(STACK, "minikube") == 4
 
 
 def test_a_cluster_that_vanished_with_its_kubeconfig_counts_up() -> None:
     state.record(STACK, 3, "ours")
-    assert generation.wanted_generation(STACK) == 4
+    assert epoch.wanted_epoch(STACK, "minikube") == 4
 
 
 def test_a_cluster_that_its_stack_removed_does_not_count_up() -> None:
     state.record(STACK, 3, "")
-    assert generation.wanted_generation(STACK) == 3
+    assert epoch.wanted_epoch(STACK, "minikube") == 3
 
 
 def test_another_cluster_stops_the_program_and_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     state.record(STACK, 3, "ours")
     _kubeconfig()
-    monkeypatch.setattr(generation, "cluster_uid", lambda _stack: "theirs")
-    with pytest.raises(generation.ClusterReplaced, match="is gone") as raised:
-        generation.wanted_generation(STACK)
+    monkeypatch.setattr(epoch, "cluster_uid", lambda _stack: "theirs")
+    with pytest.raises(epoch.ClusterReplaced, match="is gone") as raised:
+        epoch.wanted_epoch(STACK, "minikube")
     assert "./lab up dev" in raised.value.remedy
-    generation.accept_replacement(STACK)
-    assert generation.wanted_generation(STACK) == 3
-    assert generation.recorded_uid(STACK) == "theirs"
+    epoch.accept_replacement(STACK)
+    assert epoch.wanted_epoch(STACK, "minikube") == 3
+    assert epoch.recorded_uid(STACK) == "theirs"
+
+
+Answer = Callable[[httpx.Request], httpx.Response]
+OURS = httpx.Response(200, json={"metadata": {"uid": "ours"}})
+# What a real API server answers to a GET of a node that is not there (Kubernetes 1.36, apimachinery's Status).
+NOT_FOUND = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404}
+FORBIDDEN = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden", "code": 403}
+
+
+def _node(status: str) -> httpx.Response:
+    return httpx.Response(200, json={"status": {"conditions": [{"type": "Ready", "status": status}]}})
+
+
+def _fails(error: Exception) -> Any:
+    raise error
+
+
+def _cluster(monkeypatch: pytest.MonkeyPatch, namespace: Answer, node: Answer) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return node(request) if "/nodes/" in request.url.path else namespace(request)
+
+    api = KubernetesApi(httpx.Client(transport=httpx.MockTransport(answer), base_url="https://cluster"))
+    monkeypatch.setattr(KubernetesApi, "from_kubeconfig", classmethod(lambda *_arguments, **_options: api))
+    state.record(STACK, 3, "ours")
+    _kubeconfig()
+
+
+@pytest.mark.parametrize(
+    ("node", "wanted"),
+    [
+        (lambda _r: _node("True"), 3),
+        (lambda _r: _node("False"), 4),
+        (lambda _r: _node("Unknown"), 4),
+        (lambda _r: httpx.Response(404, json=NOT_FOUND), 4),
+        (lambda _r: httpx.Response(403, json=FORBIDDEN), 4),
+        (lambda _r: httpx.Response(200, text="not JSON"), 4),
+        (lambda _r: _fails(httpx.ReadTimeout("timed out")), 4),
+    ],
+)
+def test_the_embedded_driver_is_alive_while_its_node_reports(monkeypatch: pytest.MonkeyPatch, node: Answer, wanted: int) -> None:
+    _cluster(monkeypatch, lambda _r: OURS, node)
+    assert epoch.wanted_epoch(STACK, "embedded") == wanted
+
+
+@pytest.mark.parametrize("driver", ["minikube", "nobody-knows"])
+def test_a_living_cluster_of_another_driver_is_not_asked_for_the_embedded_node(monkeypatch: pytest.MonkeyPatch, driver: str) -> None:
+    _cluster(monkeypatch, lambda _r: OURS, lambda _r: _fails(AssertionError("asked for a node")))
+    assert epoch.wanted_epoch(STACK, driver) == 3
+
+
+@pytest.mark.parametrize(
+    "namespace",
+    [
+        lambda _r: httpx.Response(404, json=NOT_FOUND),
+        lambda _r: httpx.Response(403, json=FORBIDDEN),
+        lambda _r: httpx.Response(200, json=[]),
+        lambda _r: _fails(httpx.ConnectTimeout("timed out")),
+        lambda _r: _fails(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")),
+    ],
+)
+def test_a_cluster_that_does_not_say_who_it_is_counts_as_dead(monkeypatch: pytest.MonkeyPatch, namespace: Answer) -> None:
+    _cluster(monkeypatch, namespace, lambda _r: _node("True"))
+    assert epoch.wanted_epoch(STACK, "minikube") == 4
+
+
+def test_a_cluster_with_another_uid_is_another_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    _cluster(monkeypatch, lambda _r: httpx.Response(200, json={"metadata": {"uid": "theirs"}}), lambda _r: _node("True"))
+    with pytest.raises(epoch.ClusterReplaced):
+        epoch.wanted_epoch(STACK, "embedded")

@@ -185,9 +185,9 @@ def test_another_key_starts_new_pods_and_stays_secret(stack: str) -> None:
 def test_host_state_of_the_machine_reaches_the_bootstrap(stack: str) -> None:
     folder = Path.home() / ".local/state/local-ai-lab/stacks" / stack
     folder.mkdir(parents=True)
-    (folder / "cluster.json").write_text('{"generation": 7}')
+    (folder / "cluster.json").write_text('{"epoch": 7}')
     ensure = next(s for s in preview(stack).steps if s.name == "cluster-ensure")
-    assert ensure.inputs["environment"]["LAB_GENERATION"] == "7"
+    assert ensure.inputs["environment"]["LAB_EPOCH"] == "7"
 
 
 def _containers(inputs: Any) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from components.rendered import WITHHELD, Name, commands, objects
 from tests.support.registrations import SECRET
 from tests.support.stacks import ROOT, STACKS, configuration, plan, preview
 
-FROM_THE_MACHINE = {"LAB_GENERATION"}  # what the bootstrap is told beside the plan
+FROM_THE_MACHINE = {"LAB_EPOCH"}  # what the bootstrap is told beside the plan
 Edit = Callable[[dict[str, Any]], Any]
 
 
