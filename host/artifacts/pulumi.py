@@ -21,6 +21,7 @@ OLDEST: Final = (3, 238, 0)
 """The oldest CLI that is driven: `requiredPulumiVersion` in Pulumi.yaml says the same."""
 
 _LANGUAGE_HOST = "pulumi-language-python"
+_HOW = "it comes into the cache, from its release (about 200 MB), or from Go modules where that cannot be reached (about 10 minutes on 2 cores)"
 _VERSION_SECONDS = 30.0
 _INSTALL_SECONDS = 900.0
 
@@ -58,19 +59,12 @@ def get(cache: Path, plugins: Mapping[str, str]) -> Pulumi:
     """A CLI with these plugins, downloaded or built now where it is missing. Raises HostError."""
     if found := find(cache, plugins):
         return found
+    sys.stderr.write(f"Pulumi, or a plugin that the stack needs, is not here yet: {_HOW}\n")
     with files.lock(cache / ".pulumi.lock", what="getting Pulumi"):
         cli = _on_path(cache) or _in_cache(cache) or _make_cli(cache)
         for name, version in _lacks(_home_of(cli), plugins).items():
             _place_plugin(cli, name, version, cache)
     return cli
-
-
-def described(cache: Path, plugins: Mapping[str, str]) -> str:
-    """Where the CLI comes from, or would come from, in a sentence for people."""
-    if found := find(cache, plugins):
-        where = {"PATH": "on PATH", "release": "its release, in the cache", "modules": "built from its Go modules, in the cache"}
-        return f"Pulumi {found.version}: {where[found.origin]}"
-    return "Pulumi is not here yet: its release is downloaded (about 200 MB), or it is built from Go modules (about 10 minutes on 2 cores)"
 
 
 def _on_path(cache: Path) -> Pulumi | None:
@@ -141,7 +135,9 @@ def _place_plugin(cli: Pulumi, name: str, version: str, cache: Path) -> None:
         built = {"command": pulumi_modules.COMMAND_VERSION, "kubernetes": pulumi_modules.KUBERNETES_VERSION}[name]
         folder = {"command": pulumi_modules.build_command, "kubernetes": pulumi_modules.build_kubernetes}[name](cache)
         if built != version:  # previews the same; the engine warns of it in each run
-            sys.stderr.write(f"! Pulumi's {name} provider {version} cannot be had here: {built}, built from its Go module, takes its place\n")
+            sys.stderr.write(
+                f"! Pulumi's {name} provider {version} cannot be had here: {built}, built from its Go module, takes its place\n"
+            )
     _link(folder / target.name, target)
 
 
