@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -153,6 +154,8 @@ def model_add(
 def plan(
     stack: Annotated[str | None, typer.Argument(help="The stack; every stack without one.", metavar="[STACK]")] = None,
     json: Json = False,
+    why: Annotated[bool, typer.Option("--why", help="Show every setting with its reason, not only those that matter most.")] = False,
+    sources: Sources = False,
     svg: Annotated[Path | None, typer.Option("--svg", help="Draw the plan as a picture for a pull request.", metavar="FILE")] = None,
     manifests: Annotated[
         Path | None, typer.Option(help="Write the Kubernetes objects as YAML files into this new or empty folder.", metavar="DIR")
@@ -161,7 +164,7 @@ def plan(
     """Show a stack's budgets, every setting and why, and what `up` would do to the machine; needs no Pulumi and no network."""
     from cli.plan import run
 
-    run(ROOT, stack, as_json=json, svg=svg, manifests=manifests)
+    run(ROOT, stack, as_json=json, svg=svg, manifests=manifests, why=why, sources=sources)
 
 
 @app.command(name="what-if")
@@ -267,21 +270,30 @@ def main() -> None:
     _whole_streams()
     as_json = "--json" in sys.argv
     try:
-        code = app(prog_name="lab", standalone_mode=not as_json)  # else usage errors come here, to be said as JSON
+        code = app(prog_name="lab", standalone_mode=False)  # click would end with 1 on a closed pipe
         sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as in: lab gpus | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 0
     except OSError as error:  # a full disk, a home that cannot be written
         sys.stderr.write(f"error: {error}\n")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what could not be written shall not be tried again at the end
         sys.exit(1)
+    except typer.Abort:
+        sys.stderr.write("stopped\n")
+        sys.exit(130)
     except Exception as error:
         from cli.output import fail, fail_usage
         from stacks.errors import LabError
 
         if isinstance(error, LabError):
             fail(error, as_json=as_json)
-        if as_json and hasattr(error, "format_message"):
+        if not isinstance(error, TyperException) or not hasattr(error, "format_message"):
+            raise
+        if as_json:
             fail_usage(error.format_message())
-        raise
+        error.show()
+        sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

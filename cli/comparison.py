@@ -10,7 +10,7 @@ from pathlib import Path
 from cli.changes import Change, git
 from cli.effects import Effect, effects
 from cli.load import load_plan
-from cli.markdown import cell
+from cli.render.markdown import cell
 from stacks.errors import LabError
 from stacks.planning.plan import Plan
 

@@ -22,7 +22,7 @@ def require_consent(target: Deployed, *, yes: bool) -> None:
     accepted = target.folder / "accepted"
     if accepted.exists() and accepted.read_text(encoding="utf-8").strip() == digest:
         return
-    from cli.host_changes import print_host_changes
+    from cli.render.host_changes import print_host_changes
 
     out = console(stderr=True)
     print_host_changes(out, target.plan)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from cli.consent import ask
 from cli.deployed import CACHE, Deployed, deployed, get_pulumi
-from cli.live import Watch
 from cli.output import console, print_json
+from cli.render.live import Watch
 from cli.root_rights import root_rights
 from cli.up import counted, failure
 from host import command

@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from cli.forgiving import find
-from cli.output import console, print_json
-from cli.plan_bars import argument
+from cli.output import console, print_json, print_table
+from cli.render.chart import argument
 from stacks.catalog import Catalog, Model, load
 from stacks.errors import LabError, Problem, SettingsError
 from stacks.planning.build import try_plan
@@ -53,7 +53,7 @@ def run(gpu: str, *, platform: str, display: bool, context: int, requests: int, 
         table.add_column(title, overflow="fold")
     for candidate in shown:
         table.add_row(*_row(candidate))
-    out.print(table)
+    print_table(out, table)
     out.print(
         "\n[dim]at most: tokens/s of one request of that length, from memory bandwidth; every row was planned with the error band against it[/]"
     )

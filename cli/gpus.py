@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from cli.output import console, print_json
+from cli.output import console, print_json, print_table
 from stacks.catalog import Fact, Gpu, load
 
 _TITLE = "GPUs. GiB as torch reports a card's total; TFLOPS dense FP16 or BF16, FP32 accumulation"
@@ -37,7 +37,7 @@ def run(root: Path, *, as_json: bool, sources: bool) -> None:
             f"{gpu.power_w.value:g}",
             gpu.name + (" (shared with the processor)" if gpu.unified_memory else ""),
         )
-    out.print(table)
+    print_table(out, table)
     if sources:
         out.print()
         for name, gpu in gpus.items():

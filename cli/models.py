@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from cli.output import console, print_json
+from cli.output import console, print_json, print_table
 from stacks.catalog import Model, load
 from stacks.catalog.kv import kv_bytes_per_token
 from stacks.catalog.loader import OWN_FOLDER, problems
@@ -60,7 +60,7 @@ def _print(models: dict[str, Model], *, sources: bool) -> None:
             model.licence.replace("[", r"\["),
             model.repository.replace("[", r"\["),
         )
-    out.print(table)
+    print_table(out, table)
     if sources:
         out.print()
         for name, model in models.items():

@@ -6,26 +6,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.bar import Bar
-from rich.table import Table
 from rich.tree import Tree
 
 from cli.deployed import Deployed, deployed, get_pulumi
-from cli.host_changes import print_host_changes
 from cli.output import MARKS, console, print_json
+from cli.render.host_changes import print_host_changes
+from cli.render.terminal import print_cards, print_decisions
 from cli.up import failure
-from stacks.planning.plan import MemoryPlan, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
-
     from cli.pulumi.events import Event, Outcome, Step
     from host.artifacts.pulumi import Pulumi
-
-_KIND_STYLE = {"stated": "cyan", "derived": "green", "default": "dim", "degraded": "yellow"}
-_LONGEST_VALUE = 44
 
 
 def run(root: Path, stack: str, *, as_json: bool) -> None:
@@ -67,9 +60,8 @@ def _print(target: Deployed, outcome: Outcome, pulumi: Pulumi) -> None:
     )
     out.print(_tree(target.stack, outcome))
     out.print()
-    for model in plan.models:
-        _print_memory(out, model.name, model.memory)
-    _print_decisions(out, plan)
+    print_cards(out, plan)
+    print_decisions(out, plan)
     print_host_changes(out, plan)
     for diagnostic in outcome.diagnostics:
         out.print(f"{diagnostic['severity']}: {diagnostic['message']}", markup=False, style="yellow")
@@ -106,49 +98,3 @@ def _parents_first(steps: Sequence[Step]) -> list[Step]:
             urn = parents.get(urn, "")
     depth = {step.urn: step.urn.count("$") + (step.type != "pulumi:pulumi:Stack") for step in steps}
     return sorted(steps, key=lambda step: (depth[step.urn], place.get(step.urn, len(steps))))
-
-
-def _print_memory(out: Console, name: str, memory: MemoryPlan) -> None:
-    """The card as bars: who holds how much of it, in GiB."""
-    if memory.device == "cpu":
-        return
-    unused = memory.total_gib - memory.desktop_gib - memory.context_gib - memory.budget_gib
-    parts = (
-        ("desktop", memory.desktop_gib, "blue"),
-        ("CUDA context", memory.context_gib, "blue"),
-        ("weights", memory.weights_gib, "magenta"),
-        ("activations", memory.activation_gib, "yellow"),
-        ("non-torch", memory.non_torch_gib, "yellow"),
-        ("CUDA graphs", memory.cuda_graphs_gib, "yellow"),
-        ("error band", memory.error_band_gib, "red"),
-        ("KV cache", memory.kv_cache_gib, "green"),
-        ("unused", unused, "dim"),
-    )
-    out.print(f"[bold]GPU memory of {name}[/]  {memory.total_gib:.2f} GiB")
-    table = Table.grid(padding=(0, 1))
-    begin = 0.0
-    for label, size, style in parts:
-        table.add_row(
-            f"  {label}",
-            f"{size:5.2f}",
-            Bar(memory.total_gib, begin, begin + size, width=60, color=style if style != "dim" else "bright_black"),
-        )
-        begin += size
-    out.print(table)
-    out.print(f"  {memory.kv_tokens:,} tokens of KV cache; one full request needs {memory.kv_needed_gib:.2f} GiB\n")
-
-
-def _print_decisions(out: Console, plan: Plan) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title="Settings, and why", title_justify="left", title_style="bold")
-    for column in ("setting", "value", "", "reason"):
-        table.add_column(column, overflow="fold", style="" if column != "reason" else "dim")
-    for decision in plan.all_decisions():
-        value = decision.value if len(decision.value) <= _LONGEST_VALUE else f"{decision.value[: _LONGEST_VALUE - 3]}..."
-        table.add_row(
-            decision.name,
-            value,
-            f"[{_KIND_STYLE[decision.kind]}]{decision.kind}[/]",
-            f"{decision.reason} [{decision.source}]".replace("[", r"\["),
-        )
-    out.print(table)
-    out.print()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cli.deployed import deployed, get_pulumi
-from cli.live import Watch
 from cli.output import console, print_json
+from cli.render.live import Watch
 from cli.up import counted, failure
 from stacks.errors import LabError
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from cli.changes import Change, Touched, changed_since, touched_stacks
 from cli.comparison import comparison
 from cli.load import load_plan
-from cli.markdown import refused_section, stack_section
 from cli.output import console
+from cli.render.markdown import refused_section, stack_section
 from stacks.errors import LabError, Problem, SettingsError
 from stacks.stack_file import stack_names
 

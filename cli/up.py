@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cli.check import check_all
 from cli.consent import require_consent
 from cli.deployed import Deployed, deployed, get_pulumi
-from cli.live import Watch
 from cli.output import console, fail, print_json
+from cli.render.live import Watch
 from cli.root_rights import root_rights
 from cli.status import cluster_status
 from host.epoch import ClusterReplaced, accept_replacement, recorded_uid, wanted_epoch

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from cli.comparison import facts
 from cli.forgiving import find
-from cli.output import console, error_document, print_json
-from cli.plan_bars import argument
+from cli.output import console, error_document, print_json, print_table
+from cli.render.chart import argument
 from stacks.catalog import Catalog, load
 from stacks.errors import Edit, LabError, PlanError, Problem, SettingsError
 from stacks.planning.build import build_plan
@@ -72,7 +72,7 @@ def run(root: Path, stack: str | None, question: Question, *, as_json: bool) -> 
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(text.replace("[", r"\[") for text in row))
-    out.print(table)
+    print_table(out, table)
     out.print("\nit fits" if rows else "\nnothing changes", style="green")
 
 

@@ -13,6 +13,7 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("LAB_REAL_HOME", os.environ.get("LAB_REAL_HOME", os.environ["HOME"]))  # for tools that keep download caches there
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     for name in (
+        "COLUMNS",
         "KUBECONFIG",
         "PULUMI_CONFIG",
         "PULUMI_CONFIG_SECRET_KEYS",

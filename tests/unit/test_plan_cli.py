@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from cli.__main__ import app
 from cli.forgiving import find
 from cli.plan import run as run_plan
-from cli.plan_svg import plan_svg
+from cli.render.svg import plan_svg
 from components.rendered import objects
 from stacks.catalog import load
 from stacks.errors import LabError, PlanError, SettingsError
@@ -38,12 +38,50 @@ def _refused(*arguments: str) -> LabError:
     return result.exception
 
 
-def test_a_plan_shows_cards_budgets_models_and_every_decision() -> None:
+def test_a_plan_shows_cards_budgets_models_and_the_decisions_that_matter() -> None:
     text = _lab("plan", "rtx2060")
-    for part in ("card 0: NVIDIA GeForce RTX 2060 SUPER, 8.00 GiB", "KV cache", "error band", "host memory", "disk", "ports", "at most"):
+    for part in (
+        "card 0: NVIDIA GeForce RTX 2060 SUPER, 8.00 GiB",
+        "KV cache",
+        "error band",
+        "host memory",
+        "disk",
+        "ports",
+        "throughput bound",
+    ):
         assert part in text
     for decision in plan("rtx2060").all_decisions():
+        assert decision.name in text or decision.kind not in ("stated", "degraded")
+
+
+def test_a_plan_with_why_shows_every_decision_and_with_sources_where_it_comes_from() -> None:
+    text, sourced = _lab("plan", "rtx2060", "--why"), _lab("plan", "rtx2060", "--why", "--sources")
+    for decision in plan("rtx2060").all_decisions():
         assert decision.name in text
+    assert "[stack file]" in sourced
+    assert "[stack file]" not in text
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize(
+    "words",
+    [["plan", "rtx2060"], ["plan", "dev", "--why"], ["gpus"], ["models"], ["fit", "--gpu", "rtx4060"], ["what-if", "--gpu", "rtx4090"]],
+)
+def test_nothing_is_folded_in_a_first_column_and_lines_keep_to_the_terminal(
+    words: list[str], columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = _lab(*words).splitlines()
+    assert lines == [line.rstrip() for line in lines]
+    long = [
+        line
+        for line in lines
+        if len(line) > int(columns) and " " in line.strip() and not line.lstrip().startswith(("$ ", "--", "error", "["))
+    ]
+    assert [line for line in long if not line.startswith(("GPUs.", "Models.", "NVIDIA", "throughput bound:"))] == []
+    names = {"plan": "endpoint.auth", "gpus": "rtx-4070-ti-super", "models": "phi-3-mini-4k-instruct-awq", "fit": "llama-3.1-8b-instruct-awq",
+             "what-if": "phi-3-mini.kvCacheMemoryBytes"}  # fmt: skip
+    assert any(line.strip().startswith(names[words[0]]) for line in lines)
 
 
 def test_a_plan_as_json_is_the_plan() -> None:
@@ -54,10 +92,10 @@ def test_a_plan_as_json_is_the_plan() -> None:
 def test_a_plan_lists_every_change_to_the_machine() -> None:
     for stack in STACKS:
         text = _lab("plan", stack)
-        assert "What `up` would do to this machine  (it asks first)" in text
+        assert "Changes to this machine  (`up` asks first)" in text
         for change in plan(stack).host_changes:
             assert f"  {'root' if change.root else 'user'}  {change.kind:8}  {change.what}" in text
-            assert f"$ {change.command}" in text if change.command else True
+            assert change.command is None or f"$ {change.command}" in re.sub(r" \\\n\s+", " ", text)
             assert change.note in text if change.note else True
         assert len(json.loads(_lab("plan", stack, "--json"))["hostChanges"]) == len(plan(stack).host_changes) > 4
 

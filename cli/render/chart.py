@@ -62,7 +62,9 @@ def card_title(plan: Plan, card: CardPlan) -> str:
 
 def model_rows(plan: Plan) -> list[tuple[str, ...]]:
     """A table's rows: model, context, requests, replicas, KV cache, full-length requests held, upper bounds of speed."""
-    rows: list[tuple[str, ...]] = [("model", "context", "requests", "replicas", "KV cache", "full-length held", "at most")]
+    rows: list[tuple[str, ...]] = [
+        ("model", "context", "requests", "replicas", "KV cache", "max-length requests that fit", "throughput bound")
+    ]
     for model in plan.models:
         bounds = model.estimate
         speed = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from cli.plan_bars import Segment, budget_text, card_segments, card_title, model_rows
+from cli.render.chart import Segment, budget_text, card_segments, card_title, model_rows
 from stacks.planning.plan import Plan
 
 _WIDTH, _LEFT, _BAR = 760, 16, 728

@@ -6,9 +6,10 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
+from cli.render.chart import card_segments, card_title
 from components import rendered
 from stacks.errors import LabError
-from stacks.planning.plan import Decision, MemoryPlan, Plan
+from stacks.planning.plan import CardPlan, Decision, MemoryPlan, Plan
 
 _BAR_CELLS = 40
 _FOLD_AT = 120
@@ -35,16 +36,8 @@ def stack_section(plan: Plan) -> str:
             f"| {model.name} | {model.endpoint} | {int(context):,} tokens | {kv} | {requests} | {_full_length(model.memory, int(requests))} "
             f"| `{model.image.split('@')[0]}` |"
         )
-    for model in plan.models:
-        if model.memory.device == "gpu":
-            lines += [
-                "",
-                f"**GPU memory of {model.name}** ({model.memory.total_gib:.2f} GiB)",
-                "",
-                "```",
-                *memory_bars(model.memory),
-                "```",
-            ]
+    for card in plan.cards:
+        lines += ["", f"**{card_title(plan, card)}**", "", "```", *memory_bars(plan, card), "```"]
     if lowered := _lowered(plan):
         lines += ["", "**Degraded settings**", "", *lowered]
     lines += ["", *_folded("Every setting, and why", _decisions(plan.all_decisions()))]
@@ -81,25 +74,16 @@ def cell(text: str) -> str:
     )
 
 
-def memory_bars(memory: MemoryPlan) -> list[str]:
+def memory_bars(plan: Plan, card: CardPlan) -> list[str]:
     """The card's memory in text bars, one line a holder, GiB."""
-    rows = [
-        ("desktop", memory.desktop_gib),
-        ("CUDA context", memory.context_gib),
-        ("weights", memory.weights_gib),
-        ("activations", memory.activation_gib),
-        ("non-torch", memory.non_torch_gib),
-        ("CUDA graphs", memory.cuda_graphs_gib),
-        ("error band", memory.error_band_gib),
-        ("KV cache", memory.kv_cache_gib),
-    ]
-    rows.append(("unused", max(0.0, memory.total_gib - sum(size for _, size in rows))))
     lines, begin = [], 0.0
-    for label, size in rows:
-        first, last = (round(edge / memory.total_gib * _BAR_CELLS) for edge in (begin, begin + size))
-        bar = " " * first + "█" * max(last - first, 1 if size > 0 else 0)
-        lines.append(f"{label:12} {size:6.2f}  {bar}".rstrip())
-        begin += size
+    segments = card_segments(plan, card)
+    width = max(len(segment.label) for segment in segments)
+    for segment in segments:
+        first, last = (round(edge / card.total_gib * _BAR_CELLS) for edge in (begin, begin + segment.gib))
+        bar = " " * first + "█" * max(last - first, 1 if segment.gib > 0 else 0)
+        lines.append(f"{segment.label:{width}} {segment.gib:6.2f}  {bar}".rstrip())
+        begin += segment.gib
     return lines
 
 
