@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from cli.forgiving import find
-from cli.output import console, print_json, print_table
+from cli.output import console, print_json, print_table, print_wrapped
 from cli.render.chart import argument
 from stacks.catalog import Catalog, Model, load
 from stacks.errors import LabError, Problem, SettingsError
@@ -45,18 +45,20 @@ def run(gpu: str, *, platform: str, display: bool, context: int, requests: int, 
         )
         return
     out = console()
-    out.print(
-        f"[bold]{catalog.gpu(card).name}[/], {platform}: {len(fitting)} of {len(found)} models fit with {context} tokens or more, or all that they were trained for\n"
+    out.print(f"[bold]{catalog.gpu(card).name}[/], {platform}")
+    print_wrapped(
+        out, f"{len(fitting)} of {len(found)} models fit with {context} tokens or more, or all that they were trained for", indent=0
     )
+    out.print()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("model", "parameters", "weights", "longest context", "KV cache", "at most, at that length", ""):
         table.add_column(title, overflow="fold")
     for candidate in shown:
         table.add_row(*_row(candidate))
     print_table(out, table)
-    out.print(
-        "\n[dim]at most: tokens/s of one request of that length, from memory bandwidth; every row was planned with the error band against it[/]"
-    )
+    out.print()
+    note = "at most: tokens/s of one request of that length, from memory bandwidth; every row was planned with the error band against it"
+    print_wrapped(out, note, indent=0, style="dim")
 
 
 def _card(gpu: str, platform: str, context: int, requests: int, catalog: Catalog) -> str:

@@ -83,7 +83,8 @@ def print_decisions(out: Console, plan: Plan, *, why: bool = False, sources: boo
         print_table(out, _table(shown, sources=sources))
     else:
         for decision in shown:
-            out.print(Text.assemble("  ", (decision.name, "bold"), f"  {_value(decision)}  ", (decision.kind, KINDS[decision.kind])))
+            value = _value(decision, most=max(8, out.width - len(decision.name) - len(decision.kind) - 7))
+            out.print(Text.assemble("  ", (decision.name, "bold"), f"  {value}  ", (decision.kind, KINDS[decision.kind])))
             print_wrapped(out, _reason(decision, sources=sources), indent=6, style="dim")
     if len(shown) < len(decisions):
         out.print(f"  and {len(decisions) - len(shown)} more: ./lab plan {plan.stack} --why", style="dim", markup=False)
@@ -101,9 +102,9 @@ def _table(decisions: Iterable[Decision], *, sources: bool) -> Table:
     return table
 
 
-def _value(decision: Decision) -> str:
-    value = decision.value
-    return value if len(value) <= _LONGEST_VALUE else f"{value[: _LONGEST_VALUE - 3]}..."
+def _value(decision: Decision, *, most: int = _LONGEST_VALUE) -> str:
+    value, most = decision.value, min(most, _LONGEST_VALUE)
+    return value if len(value) <= most else f"{value[: most - 3]}..."
 
 
 def _reason(decision: Decision, *, sources: bool) -> str:
