@@ -42,7 +42,7 @@ def _previewed(target: Deployed, pulumi: Pulumi) -> Outcome:
         with target.alone():
             workspace = target.workspace(pulumi)
             if workspace.deployment() is not None:
-                return workspace.run("preview", on_event=_ignore)
+                return workspace.on_a_copy().run("preview", on_event=_ignore)
     with scratch(target.root, target.stack, pulumi) as workspace:
         return workspace.run("preview", on_event=_ignore)
 

@@ -1,6 +1,6 @@
 """The tables of planning.md, computed: python docs/planning_tables.py writes them between their marks; a test compares.
 
-The first puts the two settings that seed document 000 found by hand beside what the planner derives for the same card, the second says
+The first puts the two settings that the owner of an RTX 2060 SUPER found by hand beside what the planner derives for the same card, the second says
 what two engines on one card gain and cost.
 """
 
@@ -25,10 +25,10 @@ from stacks.planning.roofline import Reads  # noqa: E402
 from stacks.settings import Settings  # noqa: E402
 from stacks.stack_file import read_stack  # noqa: E402
 
-STACK = "rtx2060"  # the card of seed document 000
+STACK = "rtx2060"  # an RTX 2060 SUPER under WSL2, whose owner wrote down what was tried
 SEED_ENGINE = "0.12.0"  # what the image tag `latest` was in December 2025
 SHARED_CONTEXT = 512  # tokens; what two engines hold beside two copies of the weights and two error bands
-LARGER = (Edit("machine.memoryGiB", 32), Edit("machine.wslMemoryGiB", 24))  # two engines need more RAM than the seed's 16 GB
+LARGER = (Edit("machine.memoryGiB", 32), Edit("machine.wslMemoryGiB", 24))  # two engines need more RAM than the 16 GB of that machine
 
 
 def planned(*edits: Edit) -> Plan:
@@ -38,7 +38,7 @@ def planned(*edits: Edit) -> Plan:
 
 
 def by_hand(utilization: float, context: int) -> dict[str, Any]:
-    """One row of the seed: its flags, vLLM's defaults for the rest, on the 8.00 GiB card beside Windows' desktop."""
+    """One row of what was tried: its flags, vLLM's defaults for the rest, on the 8.00 GiB card beside Windows' desktop."""
     model = load().model("phi-3-mini-4k-instruct-awq")
     plan = planned()
     card = plan.cards[0]
@@ -59,8 +59,8 @@ def tokens(kv_gib: float) -> int:
     return max(0, int(kv_gib * 2**30 // (16 * 393216))) * 16
 
 
-def seed_table() -> list[str]:
-    """Both rows of the seed, the failure before them, and two derived plans."""
+def by_hand_table() -> list[str]:
+    """Both rows of what was tried, the failure before them, and two derived plans."""
     one = planned()
     memory = one.models[0].memory
     possible = memory.kv_cache_gib + one.cards[0].unused_gib
@@ -133,7 +133,7 @@ def replica_table() -> list[str]:
     return lines
 
 
-TABLES = {"seed": seed_table, "replicas": replica_table}
+TABLES = {"by-hand": by_hand_table, "replicas": replica_table}
 
 
 def filled(text: str) -> str:

@@ -46,7 +46,7 @@ _SECRET_WORDS = re.compile(
     r"(^|_)(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRETS?|(API|ACCESS|PRIVATE|AUTH)_?KEY|CREDENTIALS?|AUTHORIZATION)(_|$)"
 )
 _SECRET_TEXT = re.compile(r"://[^/@\s]*:[^/@\s]*@|\b(sk-|hf_|ghp_|glpat-|xox[abp]-|AKIA)[A-Za-z0-9_-]{4,}|-----BEGIN ")
-# What the plan sets and proves, or what would make its proof worthless.
+# What the plan sets and checks, or what would make its check worthless.
 _PLANNED_ENVIRONMENT = re.compile(
     r"(HOME|USER|PATH|TMPDIR|(LD|NVIDIA|CUDA|PYTHON|HF|TRANSFORMERS|HUGGING_FACE)_\w+|PYTHON\w*|DO_NOT_TRACK"
     r"|VLLM_(CPU_\w+|NO_USAGE_STATS|WSL2_\w+|PORT|HOST_IP|USE_V2_MODEL_RUNNER|MEMORY_PROFILER_\w+)|PYTORCH_(CUDA_)?ALLOC_CONF)"
@@ -237,7 +237,7 @@ def _refused_environment(key: str, text: str) -> tuple[str, str] | None:
     if reason := _RESERVED_ENVIRONMENT.get(key):
         return f"cannot be set here: {reason[0]}", reason[1]
     if _PLANNED_ENVIRONMENT.fullmatch(key):
-        return "is set or proved by the plan", "remove the line; lab preview shows what the plan sets"
+        return "is set or checked by the plan", "remove the line; lab plan shows what the plan sets"
     if _SECRET_WORDS.search(key) or _SECRET_TEXT.search(text):
         return (
             "looks like a secret, and a stack file is no place for one",

@@ -65,6 +65,13 @@ class Workspace:
         """Makes the stack in the backend; Pulumi adds `encryptionsalt` to its file. Raises LabError."""
         self.call("stack", "init", self.stack, "--no-select", cwd=cwd)
 
+    def on_a_copy(self) -> Workspace:
+        """The same stack with a copy of its file: Pulumi adds `encryptionsalt` where that is missing, and a preview changes nothing."""
+        file = stack_path(self.root, self.stack)
+        self.temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copyfile(file, self.temporary / file.name)
+        return replace(self, config=self.temporary / file.name)
+
     def run(self, operation: str, *words: str, on_event: Callable[[Event], None]) -> Outcome:
         """`preview`, `up`, `refresh` or `destroy` to its end; each event is told as it happens. Raises CommandFailed."""
         reader = Reader(on_event)

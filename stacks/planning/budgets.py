@@ -15,7 +15,7 @@ _PULL_AND_CACHE = 1.2  # the model cache keeps a partial download beside the fil
 def check_budgets(
     models: Sequence[ModelPlan], inputs: Inputs, linux_memory: float, notes: Notes, *, one_at_a_time: bool
 ) -> list[BudgetPlan]:
-    """Refuses what does not fit when everything runs at once, and returns what was proved.
+    """Refuses what does not fit when everything runs at once, and returns what was checked.
 
     `one_at_a_time`: the engines of a shared card start one after another, so that only one of them is loading.
     """

@@ -1,4 +1,4 @@
-"""All engines of a machine on its cards: who gets how much, in which order they start, and the proof that each start holds."""
+"""All engines of a machine on its cards: who gets how much, in which order they start, and the check that each start holds."""
 
 from __future__ import annotations
 

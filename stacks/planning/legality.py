@@ -57,7 +57,7 @@ def check_quantization(method: str | None, card: Capability, engine: str) -> Ill
     least = minimum_capability(method, engine)
     if least is None:
         known = ", ".join(sorted(load().quantization))
-        return Illegal(f"no rule is known for quantization {method}", "(not proved)", f"a model in one of {known}", "legality.yaml")
+        return Illegal(f"no rule is known for quantization {method}", "(not checked)", f"a model in one of {known}", "legality.yaml")
     if card >= least:
         return None
     said = (

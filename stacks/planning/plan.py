@@ -179,7 +179,7 @@ class CardPlan(Part):
 
 
 class BudgetPlan(Part):
-    """One budget that all models of the machine share: proved where `need` is at most `have`."""
+    """One budget that all models of the machine share: checked where `need` is at most `have`."""
 
     name: str
     need: float

@@ -67,7 +67,7 @@ def test_numbers_and_shape_say_where_they_come_from(name: str) -> None:
     model = MODELS[name]
     for source in (model.weights_gib.source, model.download_gib.source, model.config_source):
         assert any(
-            word in source for word in ("log", "computed", "measured", "seed document", "read", "published", "written", "repository")
+            word in source for word in ("log", "computed", "measured", "read", "published", "written", "repository")
         ), source
     assert model.revision or model.revision_note
 

@@ -60,7 +60,7 @@ def test_gpus_as_json_carries_value_and_source(project: Path) -> None:
 
 def test_sources_are_shown_when_asked_for(project: Path) -> None:
     assert "GiB linux 21.96: vLLM log, public-log:59058689281" in _lab("gpus", "--sources")
-    assert "weights 2.14 GiB: seed document 000" in _lab("models", "--sources")
+    assert "weights 2.14 GiB: download and load size of the AWQ checkpoint" in _lab("models", "--sources")
 
 
 def test_models_lists_the_shipped_ones_and_marks_ones_own(project: Path) -> None:
