@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.exceptions import TyperException
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -288,12 +287,13 @@ def main() -> None:
 
         if isinstance(error, LabError):
             fail(error, as_json=as_json)
-        if not isinstance(error, TyperException) or not hasattr(error, "format_message"):
+        message, show = getattr(error, "format_message", None), getattr(error, "show", None)
+        if message is None or show is None:  # no wrong usage, which is all that typer knows
             raise
         if as_json:
-            fail_usage(error.format_message())
-        error.show()
-        sys.exit(error.exit_code)
+            fail_usage(message())
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)
 
 
