@@ -239,6 +239,19 @@ def test_a_plain_pulumi_that_was_killed_is_no_obstacle(quick):
     assert not (quick.deployment().get("pending_operations") or [])
 
 
+@pytest.mark.slow
+def test_plain_pulumi_and_lab_do_the_same(quick):
+    before, whole = quick.inventory(), _measured(quick)
+    quick("pulumi", "stack", "init", quick.stack, codes=(0, 255))  # 255: it is there
+    for command in ("up", "refresh"):
+        quick("pulumi", command, "--stack", quick.stack, "--yes", "--skip-preview")
+    assert _objects() == whole["objects"]
+    assert set(quick.up()["summary"]) == {"same"}
+    quick("pulumi", "destroy", "--stack", quick.stack, "--yes", "--skip-preview")
+    assert not quick.deployment().get("resources")
+    assert difference(before, quick.inventory()) == {}
+
+
 @pytest.mark.parametrize("program", [_slow("etcd"), _slow("kube-apiserver"), "kubelet", _slow("containerd"), _slow("all")])
 def test_a_killed_part_of_a_running_stack_is_brought_back_by_up(quick, program):
     quick.up()
