@@ -22,6 +22,7 @@ def check_all(target: Deployed, *, wait: bool = False) -> list[Walk]:
 def run(root: Path, stack: str | None, *, as_json: bool) -> None:
     """Prints the hops of each model; exits with 1 where one is broken, naming the first broken hop and what to type."""
     target = deployed(root, stack)
+    target.require_deployable()
     walks = check_all(target)
     if as_json:
         print_json([walk.to_json() for walk in walks])

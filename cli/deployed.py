@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cli.load import load_plan
 from host import files
+from host.drivers import deployable
 from host.state import folder
 from stacks.errors import LabError
 from stacks.planning.plan import EmbeddedPlan, Plan
@@ -48,6 +49,16 @@ class Deployed:
         """The stack's host state on this machine."""
         return folder(self.stack)
 
+    def require_deployable(self) -> None:
+        """Raises LabError (exit code 2) where this version makes no clusters of the stack's driver."""
+        driver = self.plan.cluster.driver
+        if not deployable(driver):
+            error = LabError(
+                not_implemented(driver), remedy=f"./lab plan {self.stack} and ./lab preview {self.stack} show what it would do"
+            )
+            error.exit_code = 2
+            raise error
+
     def recorded(self) -> bool:
         """Whether Pulumi's backend may know the stack; True for a remote backend, which only the CLI can ask."""
         from cli.pulumi.recovery import state_file
@@ -84,6 +95,11 @@ def deployed(root: Path, stack: str | None) -> Deployed:
         raise _unnamed(root)
     config, plan = load_plan(root, stack)
     return Deployed(root, stack, config, plan)
+
+
+def not_implemented(driver: str) -> str:
+    """What plan, up, check and status say alike of a driver that cannot be deployed yet."""
+    return f"driver {driver} is not implemented in this version: stacks with it are planned and previewed, and not deployed"
 
 
 def plugins(plan: Plan) -> dict[str, str]:

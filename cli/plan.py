@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.deployed import not_implemented
 from cli.load import load_plan
-from cli.output import console, error_document, print_json
+from cli.output import console, error_document, print_json, print_wrapped
 from cli.render.host_changes import print_host_changes
 from cli.render.terminal import print_budgets, print_cards, print_decisions, print_models
+from host.drivers import deployable
 from stacks.errors import LabError, Problem, SettingsError
 from stacks.stack_file import stack_names
 
@@ -104,3 +106,5 @@ def show(out: Console, plan: Plan, *, why: bool, sources: bool) -> None:
     print_models(out, plan)
     print_decisions(out, plan, why=why, sources=sources)
     print_host_changes(out, plan)
+    if not deployable(plan.cluster.driver):
+        print_wrapped(out, f"note: {not_implemented(plan.cluster.driver)}", indent=6, style="yellow")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from rich.tree import Tree
 
-from cli.deployed import Deployed, deployed, get_pulumi
-from cli.output import MARKS, console, print_json
+from cli.deployed import Deployed, deployed, get_pulumi, not_implemented
+from cli.output import MARKS, console, print_json, print_wrapped
 from cli.render.host_changes import print_host_changes
 from cli.render.terminal import print_cards, print_decisions
 from cli.up import failure
+from host.drivers import deployable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,10 @@ def _print(target: Deployed, outcome: Outcome, pulumi: Pulumi) -> None:
     out.print(f"[bold]{summary}[/]   plan {plan.digest}")
     for model in plan.models:
         out.print(f"  endpoint  {model.endpoint}   model {model.name}", markup=False)
-    out.print(f"next: ./lab up {target.stack}", style="dim")
+    if deployable(plan.cluster.driver):
+        out.print(f"next: ./lab up {target.stack}", style="dim")
+    else:
+        print_wrapped(out, f"note: {not_implemented(plan.cluster.driver)}", indent=6, style="yellow")
 
 
 def _tree(stack: str, outcome: Outcome) -> Tree:

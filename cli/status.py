@@ -17,6 +17,7 @@ from stacks.planning.plan import canonical
 def run(root: Path, stack: str | None, *, as_json: bool) -> None:
     """Prints the cluster's own status and the endpoints; looks only."""
     target = deployed(root, stack)
+    target.require_deployable()
     cluster = cluster_status(target)
     endpoints = {m.name: m.endpoint for m in target.plan.models}
     if as_json:

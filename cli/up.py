@@ -33,6 +33,7 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
     """Makes the stack as its file says, and ends with a model's own words; exits with 1 where one does not answer."""
     begin = time.monotonic()
     target = deployed(root, stack)
+    target.require_deployable()
     require_consent(target, yes=yes)
     with target.alone(), root_rights(needed=False):
         if target.embedded:  # builds and downloads run side by side, and nothing but caches is changed by a failure

@@ -9,3 +9,8 @@ DRIVERS: Final[dict[str, str | None]] = {"embedded": "host.embedded", "minikube"
 
 A module may have `is_alive(stack)`: what it takes beside an API server that answers; see host/epoch.py.
 """
+
+
+def deployable(driver: str) -> bool:
+    """Whether this version makes clusters of that driver; plans and previews are made for every one."""
+    return DRIVERS.get(driver) is not None

@@ -186,3 +186,31 @@ def test_a_wrong_host_call_shows_the_frozen_entry() -> None:
     )
     assert done.returncode == 2
     assert "python -m host {embedded|minikube|nvidia|models} {ensure|status|destroy}" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "check", "status"])
+def test_a_driver_that_is_not_implemented_is_said_before_anything_else(command: str) -> None:
+    done = _lab(command, "rtx2060", *(["--yes"] if command == "up" else []))
+    assert done.returncode == 2
+    assert "driver minikube is not implemented in this version" in done.stderr
+    assert "./lab plan rtx2060" in done.stderr
+    assert "driver minikube is not implemented in this version" in _lab("plan", "rtx2060").stdout
+
+
+@pytest.mark.parametrize("command", ["up", "down", "check", "status", "refresh"])
+def test_a_command_that_touches_a_machine_needs_a_stack(command: str) -> None:
+    done = _lab(command)
+    assert done.returncode == 2
+    assert "no stack was named" in done.stderr
+    assert "./lab up dev" in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"'{LAB}' gpus | head -n 1 >/dev/null; exit ${{PIPESTATUS[0]}}"], capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_version_is_the_projects() -> None:
+    assert f'version = "{_lab("--version").stdout.split()[1]}"' in (ROOT / "pyproject.toml").read_text()
