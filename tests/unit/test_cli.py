@@ -207,7 +207,7 @@ def test_a_command_that_touches_a_machine_needs_a_stack(command: str) -> None:
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     done = subprocess.run(
-        ["bash", "-c", f"'{LAB}' gpus | head -n 1 >/dev/null; exit ${{PIPESTATUS[0]}}"], capture_output=True, check=False, timeout=60
+        ["/bin/bash", "-c", f"'{LAB}' gpus | head -n 1 >/dev/null; exit ${{PIPESTATUS[0]}}"], capture_output=True, check=False, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, b"")
 
