@@ -37,7 +37,7 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
     require_consent(target, yes=yes)
     with target.alone(), root_rights(needed=False):
         if target.embedded:  # builds and downloads run side by side, and nothing but caches is changed by a failure
-            prepare_machine(target.plan, target.plugins)
+            prepare_machine(target.plan, target.plugins, lambda pulumi: _opened(target.workspace(pulumi), target))
         outcome = _apply(target, target.workspace(get_pulumi(target.plan)), quiet=as_json)
         walks = check_all(target, wait=True) if outcome.ok and (as_json or not _ran_check(outcome)) else None
     summary = {
@@ -60,10 +60,7 @@ def _apply(target: Deployed, workspace: Workspace, *, quiet: bool) -> Outcome:
     """Applies; once more, with a look at every object, where the cluster turns out to be a new one."""
     from cli.pulumi.recovery import recover
 
-    deployment = workspace.deployment()
-    if deployment is None:
-        workspace.init()
-    else:
+    if deployment := _opened(workspace, target):
         for done in recover(workspace, deployment):
             console(stderr=True).print(done, markup=False, style="yellow")
         _wake(target)
@@ -72,6 +69,16 @@ def _apply(target: Deployed, workspace: Workspace, *, quiet: bool) -> Outcome:
     if not outcome.ok and not outcome.interrupted and not refresh and _accepted(target):
         outcome = _apply_once(workspace, refresh=True, quiet=quiet)
     return outcome
+
+
+def _opened(workspace: Workspace, target: Deployed) -> dict[str, Any]:
+    """The stack's state, of a stack that is made now where it is missing. Raises LabError where the passphrase is another one."""
+    deployment = workspace.deployment()
+    if deployment is None:
+        workspace.init()
+    elif target.config.salt:
+        workspace.call("config", "--json", "--stack", target.stack)  # reads the file as a run does, passphrase and all
+    return deployment or {}
 
 
 def _apply_once(workspace: Workspace, *, refresh: bool, quiet: bool) -> Outcome:

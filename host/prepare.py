@@ -14,6 +14,7 @@ from pathlib import Path
 
 from host import images
 from host.artifacts import pulumi
+from host.artifacts.pulumi import Pulumi
 from host.embedded import namespaces, parts, preflight
 from host.embedded.layout import Layout
 from host.models import ensure_weights
@@ -23,10 +24,11 @@ from stacks.planning.plan import EmbeddedPlan, Plan
 _INTERRUPTED = 130
 
 
-def prepare_machine(plan: Plan, plugins: dict[str, str]) -> None:
+def prepare_machine(plan: Plan, plugins: dict[str, str], with_pulumi: Callable[[Pulumi], object]) -> None:
     """Fetches and builds what the stack's embedded cluster and its models need; takes milliseconds where all of it is there.
 
-    Raises HostError of the lane that fails first; what was finished is kept.
+    `with_pulumi` is called as soon as the CLI is there, so that a wrong passphrase is said before minutes of other builds.
+    Raises what that raises, and HostError of the lane that fails first; what was finished is kept.
     """
     assert isinstance(plan.cluster, EmbeddedPlan)  # noqa: S101 (the caller asks for it)
     cluster, layout = plan.cluster, Layout(plan.stack, plan.cluster)
@@ -36,7 +38,7 @@ def prepare_machine(plan: Plan, plugins: dict[str, str]) -> None:
             preflight.check(layout, warm=ready is not None)
     weights = Path(plan.model_cache.host_path).expanduser()
     _side_by_side([
-        [lambda: pulumi.get(layout.cache, plugins), lambda: parts.make(cluster, layout.cache)],
+        [lambda: with_pulumi(pulumi.get(layout.cache, plugins)), lambda: parts.make(cluster, layout.cache)],
         [*(lambda name=name: images.ensure_image(name) for name in cluster.images),
          *(lambda spec=model.weights: ensure_weights(spec, weights) for model in plan.models)],
     ])  # fmt: skip

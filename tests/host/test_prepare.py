@@ -53,7 +53,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(parts, "available", lambda _plan, _cache: None)
     monkeypatch.setattr(namespaces, "present", lambda _layout: False)
     monkeypatch.setattr(preflight, "check", lambda _layout, warm: found.append(f"preflight warm={warm}"))
-    monkeypatch.setattr(pulumi, "get", lambda _cache, plugins: found.append(f"pulumi {sorted(plugins)}"))
+    monkeypatch.setattr(pulumi, "get", lambda _cache, plugins: f"pulumi {sorted(plugins)}")
     monkeypatch.setattr(parts, "make", lambda _plan, _cache: found.append("parts"))
     monkeypatch.setattr(images, "ensure_image", lambda reference: found.append(f"image {reference}"))
     monkeypatch.setattr(prepare, "ensure_weights", lambda spec, _cache: found.append(f"weights {spec.directory}"))
@@ -62,7 +62,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_everything_that_the_stack_needs_is_made_after_the_machine_was_looked_at(made: list[str]) -> None:
     stack: Any = plan("dev")
-    prepare.prepare_machine(stack, {"kubernetes": "4.25.0"})
+    prepare.prepare_machine(stack, {"kubernetes": "4.25.0"}, made.append)
     assert made[0] == "preflight warm=False"
     assert made.index("pulumi ['kubernetes']") < made.index("parts")
     assert made.index(f"image {stack.cluster.images[0]}") < made.index(f"weights {stack.models[0].weights.directory}")
@@ -75,5 +75,5 @@ def test_a_machine_that_cannot_carry_it_is_refused_before_anything_is_made(made:
 
     monkeypatch.setattr(preflight, "check", refuse)
     with pytest.raises(HostError, match="too little disk"):
-        prepare.prepare_machine(plan("dev"), {})
+        prepare.prepare_machine(plan("dev"), {}, made.append)
     assert made == []
