@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ from stacks.errors import LabError
 if TYPE_CHECKING:
     from cli.pulumi.events import Outcome
     from cli.pulumi.workspace import Workspace
+    from host.artifacts.pulumi import Pulumi
     from probes.hops import Walk
 
 _CHECK = "inference-check-run"
@@ -37,7 +39,7 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
     require_consent(target, yes=yes)
     with target.alone(), root_rights(needed=False):
         if target.embedded:  # builds and downloads run side by side, and nothing but caches is changed by a failure
-            prepare_machine(target.plan, target.plugins, lambda pulumi: _opened(target.workspace(pulumi), target))
+            prepare_machine(target.plan, target.plugins, functools.partial(_check_passphrase, target))
         outcome = _apply(target, target.workspace(get_pulumi(target.plan)), quiet=as_json)
         walks = check_all(target, wait=True) if outcome.ok and (as_json or not _ran_check(outcome)) else None
     summary = {
@@ -60,7 +62,10 @@ def _apply(target: Deployed, workspace: Workspace, *, quiet: bool) -> Outcome:
     """Applies; once more, with a look at every object, where the cluster turns out to be a new one."""
     from cli.pulumi.recovery import recover
 
-    if deployment := _opened(workspace, target):
+    deployment = workspace.deployment()
+    if deployment is None:
+        workspace.init()
+    else:
         for done in recover(workspace, deployment):
             console(stderr=True).print(done, markup=False, style="yellow")
         _wake(target)
@@ -71,14 +76,13 @@ def _apply(target: Deployed, workspace: Workspace, *, quiet: bool) -> Outcome:
     return outcome
 
 
-def _opened(workspace: Workspace, target: Deployed) -> dict[str, Any]:
-    """The stack's state, of a stack that is made now where it is missing. Raises LabError where the passphrase is another one."""
-    deployment = workspace.deployment()
-    if deployment is None:
-        workspace.init()
-    elif target.config.salt:
-        workspace.call("config", "--json", "--stack", target.stack)  # reads the file as a run does, passphrase and all
-    return deployment or {}
+def _check_passphrase(target: Deployed, pulumi: Pulumi) -> None:
+    """Raises LabError where the passphrase is not the one of the stack file's salt."""
+    from cli.pulumi.workspace import scratch
+
+    if target.config.salt:
+        with scratch(target.root, target.stack, pulumi):  # making a stack from the file tries the passphrase
+            pass
 
 
 def _apply_once(workspace: Workspace, *, refresh: bool, quiet: bool) -> Outcome:
