@@ -118,7 +118,7 @@ def _lock(layout: Layout) -> Path:
 
 
 def _use_tools(made: parts.Parts) -> None:
-    """Our own calls of ip and openssl find the private prefix behind the machine's."""
+    """Our own calls of ip find the private prefix behind the machine's."""
     ours = made.environment()
     if "LD_LIBRARY_PATH" in ours:
         os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (os.environ.get("LD_LIBRARY_PATH"), ours["LD_LIBRARY_PATH"])))

@@ -22,7 +22,7 @@ _GO = Path(__file__).with_name("go")
 _KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 _CONTAINERD = ("containerd", "containerd-shim-runc-v2", "ctr")
 # program that must be found -> package that has it
-_SYSTEM = {"ip": "iproute2", "iptables": "iptables", "openssl": "openssl"}
+_SYSTEM = {"ip": "iproute2", "iptables": "iptables"}
 # The small ones first: a failure of the surroundings shows within a minute and not after ten.
 _ORDER = ("pause", "etcd", "containerd", "kubernetes")
 _RELEASED = ("etcd", "containerd", "kubernetes")

@@ -2,10 +2,14 @@
 
 import ipaddress
 import json
+import ssl
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
 from host.embedded import configs, parts, pki, programs
 from host.embedded.layout import SLOTS, Layout
@@ -30,7 +34,7 @@ def layout(stack="dev", slot=0):
 
 @pytest.fixture
 def made(monkeypatch):
-    """A layout, its parts, and rendered files, with certificates that openssl really made."""
+    """A layout, its parts, and rendered files, with real certificates."""
     place = layout()
     pki.make(place)
     built = Parts(*(Path("/built") / n for n in ("kubernetes", "containerd", "etcd", "pause", "debian")))
@@ -120,14 +124,41 @@ def test_every_rendered_file_has_a_reader(made):
     assert all(programs.readers(place, path) for path in rendered)
 
 
-def test_keys_are_private_and_leaves_are_made_once(made):
+def test_keys_are_private_and_certificates_are_made_once(made):
     place, _, _ = made
+    before = {p.name: p.read_bytes() for p in place.pki.iterdir()}
     assert {k.stat().st_mode & 0o777 for k in place.pki.glob("*.key")} == {0o600}
     assert place.pki.stat().st_mode & 0o777 == 0o700
     assert pki.make(place) is False
+    assert {p.name: p.read_bytes() for p in place.pki.iterdir()} == before
 
 
-def test_a_leaf_is_made_again_when_its_key_its_names_or_its_authority_changed(made):
+def _read(place, name):
+    return x509.load_pem_x509_certificate((place.pki / f"{name}.crt").read_bytes())
+
+
+def test_a_certificate_says_whom_it_serves_and_for_how_long(made):
+    place, _, _ = made
+    server, client, authority = (_read(place, name) for name in ("kubelet", "admin", "ca"))
+    assert server.subject.rfc4514_string() == "CN=system:node:local-ai-lab-dev,O=system:nodes"
+    served = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert served.get_values_for_type(x509.DNSName) == ["local-ai-lab-dev"]
+    assert served.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address(place.plan.address)]
+    usages = [list(c.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) for c in (server, client)]
+    assert usages == [[Usage.SERVER_AUTH, Usage.CLIENT_AUTH], [Usage.CLIENT_AUTH]]
+    assert [(c.not_valid_after_utc - c.not_valid_before_utc).days for c in (server, authority)] == [365, 3650]
+    assert authority.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_every_certificate_and_its_key_load_for_tls_and_come_from_their_authority(made):
+    place, _, _ = made
+    for wanted in pki.certificates(place):
+        context = ssl.create_default_context(cafile=str(place.pki / f"{wanted.signer}.crt"))
+        context.load_cert_chain(place.pki / f"{wanted.name}.crt", place.pki / f"{wanted.name}.key")
+        _read(place, wanted.name).verify_directly_issued_by(_read(place, wanted.signer))
+
+
+def test_a_certificate_is_made_again_when_its_key_or_its_authority_is_missing(made):
     place, _, _ = made
     (place.pki / "kubelet.key").unlink()
     before = pki.fingerprints(place, "kubelet", "admin", "ca")
@@ -137,15 +168,58 @@ def test_a_leaf_is_made_again_when_its_key_its_names_or_its_authority_changed(ma
     (place.pki / "ca.crt").unlink()
     assert pki.make(place) is True
     assert pki.fingerprints(place, "admin") != {n: d for n, d in after.items() if n.startswith("admin")}
+    assert pki.make(place) is False
 
 
-def test_a_leaf_near_its_end_is_renewed(made, monkeypatch):
+@pytest.mark.parametrize("kind", ["crt", "key"])
+def test_a_damaged_or_exchanged_file_is_made_again(made, kind):
     place, _, _ = made
-    import time
+    for text in ("", (place.pki / f"admin.{kind}").read_text(), (place.pki / "service-account.pub").read_text()):
+        (place.pki / f"kubelet.{kind}").write_text(text)
+        assert pki.make(place) is True
+        assert pki.make(place) is False
 
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 320 * 86400)
+
+def test_a_certificate_of_another_authority_with_the_same_name_is_made_again(made):
+    place, other = made[0], layout("other")
+    foreign = Layout("other", place.plan)
+    assert foreign.pki == other.pki != place.pki
+    pki.make(foreign)
+    for kind in ("crt", "key"):
+        (place.pki / f"admin.{kind}").write_text((foreign.pki / f"admin.{kind}").read_text())
+    before = pki.fingerprints(place, "*")
     assert pki.make(place) is True
+    after = pki.fingerprints(place, "*")
+    assert {n for n in after if after[n] != before[n]} == {"admin.crt", "admin.key"}
+
+
+def test_only_the_certificates_that_name_a_changed_address_are_made_again(made):
+    place, _, _ = made
+    before = pki.fingerprints(place, "*")
+    moved = Layout(place.stack, plan(address="10.231.0.6"))
+    assert pki.make(moved) is True
+    after = pki.fingerprints(place, "*")
+    made_again = {f"{n}.{k}" for n in ("kube-apiserver", "kubelet") for k in ("crt", "key")}
+    assert {n for n in after if after[n] != before[n]} == made_again
+
+
+def test_a_missing_half_of_the_service_account_key_is_made_again_with_the_other(made):
+    place, _, _ = made
+    before = pki.fingerprints(place, "*")
+    (place.pki / "service-account.key").unlink()
+    assert pki.make(place) is True
+    after = pki.fingerprints(place, "*")
+    assert {n for n in after if after[n] != before[n]} == {"service-account.key", "service-account.pub"}
+
+
+@pytest.mark.parametrize(("days", "renewed"), [(300, False), (320, True)])
+def test_a_certificate_is_renewed_in_its_last_sixty_days(made, monkeypatch, days, renewed):
+    place, _, _ = made
+    authority = pki.fingerprints(place, "ca")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + days * 86400)
+    assert pki.make(place) is renewed
+    assert pki.fingerprints(place, "ca") == authority
 
 
 def test_a_plan_with_versions_that_have_no_checksums_here_is_refused():

@@ -21,7 +21,7 @@ ALLOWED_OWN = {
 ALLOWED_OTHERS = {
     "stacks": ("pydantic", "pydantic_core", "yaml"),
     "components": ("pulumi", "pulumi_kubernetes", "pulumi_command"),
-    "host": ("httpx", "pydantic", "yaml"),
+    "host": ("httpx", "pydantic", "yaml", "cryptography"),
     "probes": ("httpx", "yaml"),
     "cli": ("typer", "rich", "yaml"),
     "__main__": ("pulumi",),
