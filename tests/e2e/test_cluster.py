@@ -208,7 +208,7 @@ def test_a_run_killed_anywhere_is_finished_by_the_next_and_leaves_nothing_behind
     points = int(cluster.said.rsplit("points: ", 1)[1])
     cluster.host("destroy")
     everything = os.environ.get("LAB_SLOW") == "1"
-    chosen = range(1, points + 1) if everything else sorted(random.sample(range(1, points + 1), 5))
+    chosen = range(1, points + 1) if everything else sorted(random.sample(range(1, points + 1), 3))
     for point in chosen:
         print(f"killed at {point} of {points}", flush=True)
         cluster.host("ensure", kill_at=point)
@@ -226,7 +226,7 @@ def test_a_removal_killed_anywhere_is_finished_by_the_next(clusters):
     cluster.host("ensure")
     cluster.host("destroy", kill_at=0)
     points = int(cluster.said.rsplit("points: ", 1)[1])
-    for point in range(1, points + 1) if os.environ.get("LAB_SLOW") == "1" else sorted(random.sample(range(1, points + 1), 3)):
+    for point in range(1, points + 1) if os.environ.get("LAB_SLOW") == "1" else sorted(random.sample(range(1, points + 1), 2)):
         print(f"removal killed at {point} of {points}", flush=True)
         cluster.host("ensure")
         cluster.host("destroy", kill_at=point)
