@@ -14,7 +14,9 @@ from stacks.settings import SECRET_KEYS, Settings
 
 try:
     config = stack_config.read(SECRET_KEYS)
-    settings = Settings.from_config(config.values, file=f"Pulumi.{pulumi.get_stack()}.yaml", secret_keys=config.secret_keys)
+    settings = Settings.from_config(
+        config.values, file=f"Pulumi.{pulumi.get_stack()}.yaml", secret_keys=config.secret_keys
+    )
     catalog = load(Path(__file__).resolve().parent)
     plan = build_plan(settings, stack=pulumi.get_stack(), secrets=frozenset(config.secrets), catalog=catalog)
     epoch = wanted_epoch(plan.stack, plan.cluster.driver)

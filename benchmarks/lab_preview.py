@@ -32,12 +32,18 @@ def main(runs: int) -> None:
         *((f"lab preview {s}", ["preview", s]) for s in ("dev", "rtx2060")),
     ):
         samples = [
-            seconds(lambda a=arguments: subprocess.run([ROOT / "lab", *a], capture_output=True, check=True)) for _ in range(runs + 1)
+            seconds(lambda a=arguments: subprocess.run([ROOT / "lab", *a], capture_output=True, check=True))
+            for _ in range(runs + 1)
         ][1:]
         sys.stdout.write(f"{name:22} {spread(samples)}\n")
     command = [ROOT / ".venv/bin/python", "-P", "-X", "importtime", "-m", "cli", "preview", "rtx2060"]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "HOME": str(Path.home())}
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "HOME": str(Path.home())},
     )
     cumulative = {m.group(4): int(m.group(2)) / 1e3 for m in map(_LINE.match, done.stderr.splitlines()) if m}
     for name in _OF_INTEREST:

@@ -1,10 +1,12 @@
-"""Refits the fitted constants of the memory predictor without one source at a time, and scores the source that was left out.
+"""Refits the fitted constants of the memory predictor without one source at a time, and scores the source that was left
+out.
 
     python -m benchmarks.memory_cross_validation CASES.jsonl
 
-A fit is the choice, for each constant in turn, of the factor from FACTORS that makes the sum of the absolute errors of the KV cache
-(GiB, each capped, plus a pull towards the shipped value) smallest on the other sources. What is printed: the held-out error of the KV
-cache and of the outcome with refitted constants, the same with the shipped ones, and how far each constant moved over all folds.
+A fit is the choice, for each constant in turn, of the factor from FACTORS that makes the sum of the absolute errors of
+the KV cache (GiB, each capped, plus a pull towards the shipped value) smallest on the other sources. What is printed:
+the held-out error of the KV cache and of the outcome with refitted constants, the same with the shipped ones, and how
+far each constant moved over all folds.
 """
 
 from __future__ import annotations
@@ -73,7 +75,11 @@ def fit(rows: list[dict[str, Any]], shipped: dict[str, float]) -> None:
 def outcomes(rows: list[dict[str, Any]]) -> list[tuple[bool, bool]]:
     """(said it fits, really started) of the rows whose outcome counts."""
     forget()
-    answers = [(cases.answer(case_of(row))["fits"], row["observed"]["outcome"] == "ok") for row in rows if "outcome" in row["use"]]
+    answers = [
+        (cases.answer(case_of(row))["fits"], row["observed"]["outcome"] == "ok")
+        for row in rows
+        if "outcome" in row["use"]
+    ]
     return [(bool(said), ran) for said, ran in answers]
 
 

@@ -20,7 +20,8 @@ def main() -> None:
     for stack in stack_names(ROOT):
         config = read_stack(ROOT, stack)
         settings = Settings.from_config(config.own)
-        first = seconds(lambda s=settings, n=stack: build_plan(s, stack=n))  # loads the catalogue if it is the first of all
+        # loads the catalogue if it is the first of all
+        first = seconds(lambda s=settings, n=stack: build_plan(s, stack=n))
         sys.stdout.write(f"{stack:10} plan, first call    {first * 1e3:8.2f} ms\n")
         sys.stdout.write(
             f"{stack:10} plan               {spread([seconds(lambda s=settings, n=stack: build_plan(s, stack=n)) for _ in range(200)])}\n"
@@ -28,7 +29,9 @@ def main() -> None:
         sys.stdout.write(
             f"{stack:10} settings           {spread([seconds(lambda c=config: Settings.from_config(c.own)) for _ in range(200)])}\n"
         )
-        sys.stdout.write(f"{stack:10} read the file      {spread([seconds(lambda n=stack: read_stack(ROOT, n)) for _ in range(200)])}\n")
+        sys.stdout.write(
+            f"{stack:10} read the file      {spread([seconds(lambda n=stack: read_stack(ROOT, n)) for _ in range(200)])}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -31,10 +31,15 @@ app.add_typer(model, name="model")
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=lambda asked: _version() if asked else None, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=lambda asked: _version() if asked else None, help="Print the version."
+        ),
     ] = False,
 ) -> None:
-    """A private, secured, OpenAI-compatible endpoint on your own machine, its settings checked to fit before anything is touched."""
+    """A private, secured, OpenAI-compatible endpoint on your own machine, its settings checked to fit before anything
+    is touched.
+    """
 
 
 def _version() -> None:
@@ -45,7 +50,9 @@ def _version() -> None:
     raise typer.Exit
 
 
-Stack = Annotated[str, typer.Argument(help="The stack: Pulumi.STACK.yaml. See them all with: lab validate", metavar="STACK")]
+Stack = Annotated[
+    str, typer.Argument(help="The stack: Pulumi.STACK.yaml. See them all with: lab validate", metavar="STACK")
+]
 MaybeStack = Annotated[str | None, typer.Argument(help="The stack: Pulumi.STACK.yaml.", metavar="STACK")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
@@ -107,7 +114,9 @@ def refresh(stack: MaybeStack = None, json: Json = False) -> None:
 
 @app.command()
 def validate(
-    stacks: Annotated[list[str] | None, typer.Argument(help="Stacks to look at; all without any.", metavar="[STACK]...")] = None,
+    stacks: Annotated[
+        list[str] | None, typer.Argument(help="Stacks to look at; all without any.", metavar="[STACK]...")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Read and plan stack files; say everything that is wrong with them."""
@@ -136,10 +145,17 @@ def models_list(context: typer.Context, json: Json = False, sources: Sources = F
 @model.command("add")
 def model_add(
     source: Annotated[
-        str, typer.Argument(help="A folder with the model's files, or OWNER/NAME on the Hugging Face Hub.", metavar="SOURCE")
+        str,
+        typer.Argument(
+            help="A folder with the model's files, or OWNER/NAME on the Hugging Face Hub.", metavar="SOURCE"
+        ),
     ],
-    name: Annotated[str | None, typer.Option(help="What stack files call it; default: the repository's name.", metavar="ID")] = None,
-    revision: Annotated[str | None, typer.Option(help="A commit, branch or tag; default: main, pinned.", metavar="REVISION")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What stack files call it; default: the repository's name.", metavar="ID")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="A commit, branch or tag; default: main, pinned.", metavar="REVISION")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an entry of the same id.")] = False,
     json: Json = False,
 ) -> None:
@@ -153,14 +169,21 @@ def model_add(
 def plan(
     stack: Annotated[str | None, typer.Argument(help="The stack; every stack without one.", metavar="[STACK]")] = None,
     json: Json = False,
-    why: Annotated[bool, typer.Option("--why", help="Show every setting with its reason, not only those that matter most.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Show every setting with its reason, not only those that matter most.")
+    ] = False,
     sources: Sources = False,
-    svg: Annotated[Path | None, typer.Option("--svg", help="Draw the plan as a picture for a pull request.", metavar="FILE")] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", help="Draw the plan as a picture for a pull request.", metavar="FILE")
+    ] = None,
     manifests: Annotated[
-        Path | None, typer.Option(help="Write the Kubernetes objects as YAML files into this new or empty folder.", metavar="DIR")
+        Path | None,
+        typer.Option(help="Write the Kubernetes objects as YAML files into this new or empty folder.", metavar="DIR"),
     ] = None,
 ) -> None:
-    """Show a stack's budgets, every setting and why, and what `up` would do to the machine; needs no Pulumi and no network."""
+    """Show a stack's budgets, every setting and why, and what `up` would do to the machine; needs no Pulumi and no
+    network.
+    """
     from cli.plan import run
 
     run(ROOT, stack, as_json=json, svg=svg, manifests=manifests, why=why, sources=sources)
@@ -168,9 +191,13 @@ def plan(
 
 @app.command(name="what-if")
 def what_if(
-    stack: Annotated[str | None, typer.Argument(help="The stack; the only one with a GPU without one.", metavar="[STACK]")] = None,
+    stack: Annotated[
+        str | None, typer.Argument(help="The stack; the only one with a GPU without one.", metavar="[STACK]")
+    ] = None,
     gpu: Annotated[str | None, typer.Option(help="Another card, such as rtx4090.")] = None,
-    model: Annotated[str | None, typer.Option(help="Another model, as the catalogue names it or how it begins.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Another model, as the catalogue names it or how it begins.")
+    ] = None,
     context: Annotated[int | None, typer.Option(help="Another contextTokens.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Another concurrentRequests.")] = None,
     replicas: Annotated[int | None, typer.Option(help="Another number of engines.")] = None,
@@ -200,13 +227,23 @@ def fit(
     """Show what a card can run, ranked: the largest model first, each with the longest context that fits."""
     from cli.fit import run
 
-    run(gpu, platform=platform, display=display, context=context, requests=concurrency, everything=everything, as_json=json)
+    run(
+        gpu,
+        platform=platform,
+        display=display,
+        context=context,
+        requests=concurrency,
+        everything=everything,
+        as_json=json,
+    )
 
 
 @app.command()
 def predict(
     cases: Annotated[Path, typer.Argument(help="One case a line, as in memory-cases.jsonl.", metavar="CASES.jsonl")],
-    output: Annotated[Path | None, typer.Option(help="Write the answers here instead of printing them.", metavar="FILE")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the answers here instead of printing them.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Predict vLLM starts: whether each fits, its KV cache and how sure that is, as JSON lines."""
     from cli.predict import run
@@ -227,7 +264,9 @@ def schema(
 @app.command()
 def review(
     base: Annotated[str, typer.Option(help="The git revision to compare with.", metavar="REVISION")] = "origin/main",
-    output: Annotated[Path | None, typer.Option(help="Write the Markdown here instead of printing it.", metavar="FILE")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the Markdown here instead of printing it.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Validate and plan the stacks that a change touches, as one pull-request comment."""
     from cli.review import run
@@ -243,7 +282,10 @@ def env() -> None:
     run(ROOT)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
 def pulumi(context: typer.Context) -> None:
     """Run the Pulumi CLI itself with the same stacks: lab pulumi stack history -s dev."""
     from cli.env import run_pulumi
@@ -254,9 +296,13 @@ def pulumi(context: typer.Context) -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(
     context: typer.Context,
-    everything: Annotated[bool, typer.Option("--all", help="What builds and starts clusters too; CI runs that.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="What builds and starts clusters too; CI runs that.")
+    ] = False,
     fast: Annotated[bool, typer.Option("--fast", help="Only what matters while working, under a minute.")] = False,
-    only: Annotated[str | None, typer.Option(help="One step: lint, format (in place) or types.", metavar="STEP")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="One step: lint, format (in place) or types.", metavar="STEP")
+    ] = None,
 ) -> None:
     """Run the project's checks; anything else after it goes to pytest."""
     from cli.test import run

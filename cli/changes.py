@@ -36,7 +36,8 @@ class Touched:
 
 
 def changed_since(root: Path, base: str) -> Change:
-    """What differs between the working tree and its merge base with `base`, new files that git does not ignore included.
+    """What differs between the working tree and its merge base with `base`, new files that git does not ignore
+    included.
 
     Raises LabError where this is no repository, `base` is no revision of it, or the two have no common history here.
     """
@@ -46,7 +47,10 @@ def changed_since(root: Path, base: str) -> Change:
         raise LabError(said, remedy="work in a git clone; without one, type: ./lab validate")
     found = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
     if found.returncode:
-        raise LabError(f"git knows no revision {base!r}", remedy="type: git fetch origin, or name another: ./lab review --base REVISION")
+        raise LabError(
+            f"git knows no revision {base!r}",
+            remedy="type: git fetch origin, or name another: ./lab review --base REVISION",
+        )
     common = git(root, "merge-base", found.stdout.decode().strip(), "HEAD")
     if common.returncode:
         raise LabError(
@@ -60,7 +64,9 @@ def changed_since(root: Path, base: str) -> Change:
     )
     for listing in listings:
         if listing.returncode:
-            raise LabError(f"git cannot list the changed files: {_first_line(listing.stderr)}", remedy="type: git status")
+            raise LabError(
+                f"git cannot list the changed files: {_first_line(listing.stderr)}", remedy="type: git status"
+            )
     names = {os.fsdecode(name) for listing in listings for name in listing.stdout.split(b"\0") if name}
     return Change(fork_point, tuple(sorted(names)))
 
@@ -77,10 +83,14 @@ def git(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Runs git in the project's folder, taking no lock. Raises LabError where there is no git or it does not answer."""
     program = shutil.which("git")
     if program is None:
-        raise LabError("there is no git here", remedy="type: sudo apt-get install git; without git, type: ./lab validate")
+        raise LabError(
+            "there is no git here", remedy="type: sudo apt-get install git; without git, type: ./lab validate"
+        )
     try:
         surroundings = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-        return subprocess.run([program, *arguments], cwd=root, env=surroundings, capture_output=True, timeout=_GIT_SECONDS, check=False)
+        return subprocess.run(
+            [program, *arguments], cwd=root, env=surroundings, capture_output=True, timeout=_GIT_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         said = f"git {arguments[0]} gave no answer within {_GIT_SECONDS} seconds"
         raise LabError(said, remedy="type: git status, and see what it waits for") from None

@@ -16,7 +16,9 @@ def check_all(target: Deployed, *, wait: bool = False) -> list[Walk]:
     key = target.api_key()
     kubeconfig = target.plan.cluster.kubeconfig
     say = (lambda said: console(stderr=True).print(f"  {said}", markup=False, style="dim")) if wait else None
-    return [check(kubeconfig, m.name, m.endpoint, api_key=key, stack=target.stack, wait=say) for m in target.plan.models]
+    return [
+        check(kubeconfig, m.name, m.endpoint, api_key=key, stack=target.stack, wait=say) for m in target.plan.models
+    ]
 
 
 def run(root: Path, stack: str | None, *, as_json: bool) -> None:

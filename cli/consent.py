@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def require_consent(target: Deployed, *, yes: bool) -> None:
-    """Lists the changes to the machine and asks, unless exactly these were accepted before. Raises LabError (exit code 2) without a yes."""
+    """Lists the changes to the machine and asks, unless exactly these were accepted before. Raises LabError (exit code
+    2) without a yes.
+    """
     changes = [change.model_dump(mode="json") for change in target.plan.host_changes]
     digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()
     accepted = target.folder / "accepted"
@@ -26,12 +28,18 @@ def require_consent(target: Deployed, *, yes: bool) -> None:
 
     out = console(stderr=True)
     print_host_changes(out, target.plan)
-    ask("Apply these changes?", yes=yes or target.config.own.get("hostChanges") == "allow", remedy=f"./lab up {target.stack} --yes")
+    ask(
+        "Apply these changes?",
+        yes=yes or target.config.own.get("hostChanges") == "allow",
+        remedy=f"./lab up {target.stack} --yes",
+    )
     write_atomic(accepted, digest + "\n")
 
 
 def ask(question: str, *, yes: bool, remedy: str) -> None:
-    """Goes on where the person says yes, or said so before. Raises LabError (exit code 2) otherwise, and where nobody can be asked."""
+    """Goes on where the person says yes, or said so before. Raises LabError (exit code 2) otherwise, and where nobody
+    can be asked.
+    """
     if yes:
         return
     if not sys.stdin.isatty():

@@ -1,4 +1,6 @@
-"""What the commands that touch a machine have in common: the stack, its plan, the CLI that applies it, and one run at a time."""
+"""What the commands that touch a machine have in common: the stack, its plan, the CLI that applies it, and one run at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ class Deployed:
         driver = self.plan.cluster.driver
         if not deployable(driver):
             error = LabError(
-                not_implemented(driver), remedy=f"./lab plan {self.stack} and ./lab preview {self.stack} show what it would do"
+                not_implemented(driver),
+                remedy=f"./lab plan {self.stack} and ./lab preview {self.stack} show what it would do",
             )
             error.exit_code = 2
             raise error
@@ -76,13 +79,20 @@ class Deployed:
         """The endpoint's key, decrypted by the CLI; None where the stack has none. Raises LabError."""
         if self.plan.auth != "apiKey":
             return None
-        return self.workspace(get_pulumi(self.plan)).call("config", "get", f"{PROJECT}:apiKey", "--stack", self.stack).strip()
+        return (
+            self.workspace(get_pulumi(self.plan))
+            .call("config", "get", f"{PROJECT}:apiKey", "--stack", self.stack)
+            .strip()
+        )
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """No other `lab` works on the stack meanwhile; what a killed run kept in its temporary folder is gone. Raises HostError."""
+        """No other `lab` works on the stack meanwhile; what a killed run kept in its temporary folder is gone. Raises
+        HostError.
+        """
         with files.lock(self.folder / "lab.lock", what=f"stack {self.stack}", wait=False):
-            shutil.rmtree(self.folder / "tmp", ignore_errors=True)  # kubeconfigs with keys: Pulumi's provider leaves copies
+            # kubeconfigs with keys: Pulumi's provider leaves copies
+            shutil.rmtree(self.folder / "tmp", ignore_errors=True)
             try:
                 yield
             finally:

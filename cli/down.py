@@ -26,7 +26,9 @@ _OURS = ("accepted", "cluster.json", "lab.lock")
 
 
 def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool) -> None:
-    """Deletes the stack's resources and its cluster; with `purge` the caches and the stack's weights too. Raises LabError."""
+    """Deletes the stack's resources and its cluster; with `purge` the caches and the stack's weights too. Raises
+    LabError.
+    """
     target = deployed(root, stack)
     caches, models = CACHE.expanduser(), Path(target.plan.model_cache.host_path).expanduser()
     stands = (target.folder / "cluster").exists()
@@ -34,7 +36,8 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
     resources = len((workspace.deployment() or {}).get("resources") or []) if workspace else 0
     if not (resources or stands or purge):
         raise LabError(
-            f"nothing of stack {target.stack} is recorded on this machine", remedy=f"./lab status {target.stack} shows what runs"
+            f"nothing of stack {target.stack} is recorded on this machine",
+            remedy=f"./lab status {target.stack} shows what runs",
         )
     if purge and (others := _other_clusters(target.stack)):
         raise LabError(
@@ -47,7 +50,9 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
 
         refuse_purge(models, weights)
     what = f"removes {caches} and {', '.join(weights)} in {models}" if purge else f"keeps {caches} and {models}"
-    console(stderr=True).print(f"removes the cluster {target.plan.cluster.name} and all that is in it; {what}", markup=False)
+    console(stderr=True).print(
+        f"removes the cluster {target.plan.cluster.name} and all that is in it; {what}", markup=False
+    )
     ask("Remove it?", yes=yes, remedy=f"./lab down {target.stack} --yes")
     with target.alone(), root_rights(needed=bool(resources) or stands or (purge and caches.exists())):
         summary = _destroy(target, workspace, quiet=as_json) if workspace and resources else {}
@@ -84,10 +89,16 @@ def _remove_cluster(target: Deployed) -> None:
     environment = {"LAB_STACK": target.stack, "LAB_SPEC": canonical(target.plan.cluster), "LAB_BY_STACK": "1"}
     words = [sys.executable, "-m", "host", str(target.plan.cluster.driver), "destroy"]
     try:
-        command.run(words, cwd=target.root, environment={**environment, "PYTHONPATH": str(target.root)}, timeout=_REMOVAL_SECONDS)
+        command.run(
+            words,
+            cwd=target.root,
+            environment={**environment, "PYTHONPATH": str(target.root)},
+            timeout=_REMOVAL_SECONDS,
+        )
     except command.CommandFailed as error:
         raise LabError(
-            f"the cluster {target.plan.cluster.name} could not be removed: {error.output.strip()}", remedy="then this again"
+            f"the cluster {target.plan.cluster.name} could not be removed: {error.output.strip()}",
+            remedy="then this again",
         ) from None
 
 

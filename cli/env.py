@@ -18,7 +18,8 @@ _STATE = Path("~/.local/state/local-ai-lab")
 
 
 def prepare(root: Path) -> Path:
-    """Makes the local backend's folder and the passphrase file (0600) where they are missing; returns the passphrase file.
+    """Makes the local backend's folder and the passphrase file (0600) where they are missing; returns the passphrase
+    file.
 
     Raises LabError where the passphrase file can be read by others.
     """
@@ -35,7 +36,9 @@ def prepare(root: Path) -> Path:
         if passphrase.stat().st_mode & 0o077:
             raise LabError(f"{passphrase} can be read by others", remedy=f"type: chmod 600 {passphrase}") from None
         if not passphrase.read_text(encoding="utf-8").strip():
-            raise LabError(f"{passphrase} is empty", remedy=f"if no stack was made with it yet: rm {passphrase}") from None
+            raise LabError(
+                f"{passphrase} is empty", remedy=f"if no stack was made with it yet: rm {passphrase}"
+            ) from None
         return passphrase
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(secrets.token_urlsafe(32) + "\n")

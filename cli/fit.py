@@ -30,8 +30,12 @@ class Candidate:
     refusal: str
 
 
-def run(gpu: str, *, platform: str, display: bool, context: int, requests: int, everything: bool, as_json: bool) -> None:
-    """Ranks what the card can run: the most parameters first, since that is what answers hang on, then the longest context."""
+def run(
+    gpu: str, *, platform: str, display: bool, context: int, requests: int, everything: bool, as_json: bool
+) -> None:
+    """Ranks what the card can run: the most parameters first, since that is what answers hang on, then the longest
+    context.
+    """
     catalog = load()
     card = _card(gpu, platform, context, requests, catalog)
     found = [_candidate(name, card, platform, display, context, requests, catalog) for name in catalog.models]
@@ -41,13 +45,21 @@ def run(gpu: str, *, platform: str, display: bool, context: int, requests: int, 
     shown = found if everything else fitting
     if as_json:
         print_json(
-            {"gpu": card, "platform": platform, "leastContext": context, "requests": requests, "models": [_document(c) for c in shown]}
+            {
+                "gpu": card,
+                "platform": platform,
+                "leastContext": context,
+                "requests": requests,
+                "models": [_document(c) for c in shown],
+            }
         )
         return
     out = console()
     out.print(f"[bold]{catalog.gpu(card).name}[/], {platform}")
     print_wrapped(
-        out, f"{len(fitting)} of {len(found)} models fit with {context} tokens or more, or all that they were trained for", indent=0
+        out,
+        f"{len(fitting)} of {len(found)} models fit with {context} tokens or more, or all that they were trained for",
+        indent=0,
     )
     out.print()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -70,27 +82,51 @@ def _card(gpu: str, platform: str, context: int, requests: int, catalog: Catalog
         problems.append(Problem("command line", "--gpu", f"the catalogue knows no {gpu}", hint))
     elif platform in ("linux", "wsl2") and platform not in catalog.gpu(found).memory:
         only = ", ".join(catalog.gpu(found).memory)
-        problems.append(Problem("command line", "--platform", f"{found} has no memory figure under {platform}", f"write --platform {only}"))
+        problems.append(
+            Problem(
+                "command line",
+                "--platform",
+                f"{found} has no memory figure under {platform}",
+                f"write --platform {only}",
+            )
+        )
     if platform not in ("linux", "wsl2"):
         problems.append(Problem("command line", "--platform", f"there is no {platform}", "write linux or wsl2"))
     if not 16 <= context <= 16_777_216:
-        problems.append(Problem("command line", "--context", f"{context} is no context", "write 16 to 16777216 tokens, such as 4096"))
+        problems.append(
+            Problem(
+                "command line", "--context", f"{context} is no context", "write 16 to 16777216 tokens, such as 4096"
+            )
+        )
     if not 1 <= requests <= 4096:
-        problems.append(Problem("command line", "--concurrency", f"{requests} is no number of requests", "write 1 to 4096"))
+        problems.append(
+            Problem("command line", "--concurrency", f"{requests} is no number of requests", "write 1 to 4096")
+        )
     if problems:
         raise SettingsError(problems)
     return str(found)
 
 
-def _candidate(name: str, card: str, platform: str, display: bool, context: int, requests: int, catalog: Catalog) -> Candidate:
+def _candidate(
+    name: str, card: str, platform: str, display: bool, context: int, requests: int, catalog: Catalog
+) -> Candidate:
     model = catalog.model(name)
-    machine: dict[str, Any] = {"kind": "nvidia", "gpu": card, "platform": platform, "display": display, "memoryGiB": 1024, "cpus": 64}
+    machine: dict[str, Any] = {
+        "kind": "nvidia",
+        "gpu": card,
+        "platform": platform,
+        "display": display,
+        "memoryGiB": 1024,
+        "cpus": 64,
+    }
     if platform == "wsl2":
         machine["wslMemoryGiB"] = 1000
     try:
         trained = network(model).max_positions
         wish = {"name": "m", "model": name, "contextTokens": min(context, trained), "concurrentRequests": requests}
-        settings = Settings.from_config({"machine": machine, "cluster": {"driver": "minikube"}, "objective": "context", "models": [wish]})
+        settings = Settings.from_config(
+            {"machine": machine, "cluster": {"driver": "minikube"}, "objective": "context", "models": [wish]}
+        )
         plan, refusals = try_plan(settings, stack="fit", catalog=catalog)
     except LabError as error:
         return Candidate(name, model, None, error.message)
@@ -107,7 +143,11 @@ def _row(candidate: Candidate) -> tuple[str, ...]:
     model = candidate.model
     size = f"{model.weights_gib.value:.1f} GiB {model.quantization or '16 bit'}"
     if candidate.plan is None:
-        reason = candidate.refusal if len(candidate.refusal) <= _LONGEST_REASON else f"{candidate.refusal[: _LONGEST_REASON - 3]}..."
+        reason = (
+            candidate.refusal
+            if len(candidate.refusal) <= _LONGEST_REASON
+            else f"{candidate.refusal[: _LONGEST_REASON - 3]}..."
+        )
         return candidate.name, model.parameters, size, "[red]does not fit[/]", "", "", reason.replace("[", r"\[")
     engine = candidate.plan.models[0]
     bounds = engine.estimate
@@ -119,7 +159,11 @@ def _row(candidate: Candidate) -> tuple[str, ...]:
 
 
 def _document(candidate: Candidate) -> dict[str, Any]:
-    document: dict[str, Any] = {"model": candidate.name, "parameters": candidate.model.parameters, "fits": candidate.plan is not None}
+    document: dict[str, Any] = {
+        "model": candidate.name,
+        "parameters": candidate.model.parameters,
+        "fits": candidate.plan is not None,
+    }
     if candidate.plan is None:
         return {**document, "refusal": candidate.refusal}
     engine = candidate.plan.models[0]

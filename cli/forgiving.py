@@ -10,7 +10,8 @@ from collections.abc import Iterable
 def find(name: str, known: Iterable[str]) -> str | list[str]:
     """The one entry of `known` that `name` means, or the entries that come near it (perhaps none).
 
-    Case, blanks, hyphens, dots and a leading `nvidia` or `geforce` do not count; a beginning suffices where only one entry has it.
+    Case, blanks, hyphens, dots and a leading `nvidia` or `geforce` do not count; a beginning suffices where only one
+    entry has it.
     """
     entries = {_plain(entry): entry for entry in known}
     wanted = _plain(name)

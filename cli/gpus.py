@@ -20,7 +20,9 @@ def run(root: Path, *, as_json: bool, sources: bool) -> None:
         print_json({name: gpu.model_dump(mode="json", by_alias=True, exclude_none=True) for name, gpu in gpus.items()})
         return
     out = console()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=_TITLE, title_justify="left", title_style="bold")
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=_TITLE, title_justify="left", title_style="bold"
+    )
     table.add_column("gpu", no_wrap=True)
     for column in ("GiB", "WSL2", "compute", "GB/s", "TFLOPS", "W"):
         table.add_column(column, justify="right", no_wrap=True)

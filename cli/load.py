@@ -12,7 +12,9 @@ from stacks.stack_file import StackConfig, read_stack
 
 
 def load_plan(root: Path, stack: str, *, sharing_layer: bool = False) -> tuple[StackConfig, Plan]:
-    """The configuration and the plan of `stack`; see `build_plan` for `sharing_layer`. Raises SettingsError, CatalogError or PlanError."""
+    """The configuration and the plan of `stack`; see `build_plan` for `sharing_layer`. Raises SettingsError,
+    CatalogError or PlanError.
+    """
     config = read_stack(root, stack)
     settings = Settings.from_config(config.own, file=config.file, secret_keys=config.own_secret_keys)
     secrets = frozenset(key for key in SECRET_KEYS if key in config.own)

@@ -1,4 +1,6 @@
-"""`lab model add`: a model of the user's own, from a folder or the Hugging Face Hub, into catalog/ beside the stack files."""
+"""`lab model add`: a model of the user's own, from a folder or the Hugging Face Hub, into catalog/ beside the stack
+files.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,16 @@ def run(root: Path, source: str, *, name: str | None, revision: str | None, forc
     out = console()
     out.print(f"[bold green]+[/] {OWN_FOLDER}/{ident}.yaml")
     out.print(f"  read        {document['configSource']}", markup=False)
-    out.print(f"  shape       {document['config']['model_type']}, {document['parameters']} parameters, {_kv(document)}", markup=False)
-    out.print(f"  weights     {document['weightsGiB']['value']:g} GiB: {document['weightsGiB']['source']}", markup=False)
     out.print(
-        f"  kind        {document['quantization'] or document['checkpointDtype']}, {document['task']}, {document['licence']}", markup=False
+        f"  shape       {document['config']['model_type']}, {document['parameters']} parameters, {_kv(document)}",
+        markup=False,
+    )
+    out.print(
+        f"  weights     {document['weightsGiB']['value']:g} GiB: {document['weightsGiB']['source']}", markup=False
+    )
+    out.print(
+        f"  kind        {document['quantization'] or document['checkpointDtype']}, {document['task']}, {document['licence']}",
+        markup=False,
     )
     if document["repository"].startswith("local/"):
         out.print(
@@ -48,7 +56,11 @@ def run(root: Path, source: str, *, name: str | None, revision: str | None, forc
             style="yellow",
         )
     if isinstance(found.config, dict) and found.config.get("auto_map"):
-        out.print("  note        the repository brings code of its own (auto_map); the lab never runs it", markup=False, style="yellow")
+        out.print(
+            "  note        the repository brings code of its own (auto_map); the lab never runs it",
+            markup=False,
+            style="yellow",
+        )
     out.print(f"next: write `model: {ident}` into a stack file, then: ./lab validate", style="dim", markup=False)
 
 
@@ -61,7 +73,10 @@ def _look(source: str, revision: str | None) -> Found:
 
         return _found(look(folder))
     if not _REPOSITORY.fullmatch(source) or source.count("/") != 1 or ".." in source:
-        raise _unusable(f"{shown(source)} is neither a folder here nor a repository", "write it as OWNER/NAME, such as Qwen/Qwen3-0.6B")
+        raise _unusable(
+            f"{shown(source)} is neither a folder here nor a repository",
+            "write it as OWNER/NAME, such as Qwen/Qwen3-0.6B",
+        )
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise _unusable(f"{shown(revision)} is no revision", "give a commit (40 hex digits), a branch or a tag")
     from probes import hub
@@ -86,7 +101,11 @@ def _kv(document: dict[str, Any]) -> str:
 
 def _text(document: dict[str, Any], found: Found) -> str:
     head = f"# Written by `lab model add` from {found.where}.\n"
-    return head.replace("\n", " ").strip() + "\n" + yaml.safe_dump(document, sort_keys=False, width=128, allow_unicode=True)
+    return (
+        head.replace("\n", " ").strip()
+        + "\n"
+        + yaml.safe_dump(document, sort_keys=False, width=128, allow_unicode=True)
+    )
 
 
 def _write(path: Path, text: str) -> None:
@@ -105,4 +124,6 @@ def _write(path: Path, text: str) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise _unusable(f"{OWN_FOLDER}/{path.name} cannot be written: {error.strerror}", f"type: ls -ld {OWN_FOLDER}") from None
+        raise _unusable(
+            f"{OWN_FOLDER}/{path.name} cannot be written: {error.strerror}", f"type: ls -ld {OWN_FOLDER}"
+        ) from None

@@ -17,12 +17,17 @@ _TITLE = "Models. GiB of weights on the device; KV: kB (1000 bytes) of 16-bit ca
 
 
 def run(root: Path, *, as_json: bool, sources: bool) -> None:
-    """Prints the models in the catalogue's order; an unusable entry of the user's own is said after them, with exit code 2."""
+    """Prints the models in the catalogue's order; an unusable entry of the user's own is said after them, with exit
+    code 2.
+    """
     catalog = load(root)
     wrong = problems(catalog)
     models = {name: catalog.models[name] for name in catalog.models if not _is_wrong(name, catalog.models)}
     if as_json:
-        print_json({name: _document(model) for name, model in models.items()} | ({"errors": [e.message for e in wrong]} if wrong else {}))
+        print_json(
+            {name: _document(model) for name, model in models.items()}
+            | ({"errors": [e.message for e in wrong]} if wrong else {})
+        )
     else:
         _print(models, sources=sources)
     if wrong:
@@ -38,12 +43,18 @@ def _is_wrong(name: str, models: Any) -> bool:
 
 
 def _document(model: Model) -> dict[str, Any]:
-    return {**model.model_dump(mode="json", by_alias=True), "kvBytesPerToken": kv_bytes_per_token(model.config), "own": not model.shipped}
+    return {
+        **model.model_dump(mode="json", by_alias=True),
+        "kvBytesPerToken": kv_bytes_per_token(model.config),
+        "own": not model.shipped,
+    }
 
 
 def _print(models: dict[str, Model], *, sources: bool) -> None:
     out = console()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=_TITLE, title_justify="left", title_style="bold")
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=_TITLE, title_justify="left", title_style="bold"
+    )
     table.add_column("model", no_wrap=True)
     for column in ("parameters", "GiB", "KV"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -75,9 +86,13 @@ def _print(models: dict[str, Model], *, sources: bool) -> None:
         return
     own = sum(not model.shipped for model in models.values())
     mine = f", {own} of your own in {OWN_FOLDER}/" if own else ""
-    out.print(f"{len(models)} models{mine}; where each figure comes from: ./lab models --sources", style="dim", markup=False)
+    out.print(
+        f"{len(models)} models{mine}; where each figure comes from: ./lab models --sources", style="dim", markup=False
+    )
     out.print("another one: ./lab model add REPOSITORY", style="dim", markup=False)
 
 
 def _all_of(wrong: list[LabError]) -> CatalogError:
-    return CatalogError("\n".join(error.message for error in wrong), remedy="\n     ".join(sorted({error.remedy for error in wrong})))
+    return CatalogError(
+        "\n".join(error.message for error in wrong), remedy="\n     ".join(sorted({error.remedy for error in wrong}))
+    )

@@ -17,7 +17,13 @@ from stacks.errors import LabError, PlanError, SettingsError
 _PIPE = 160  # columns where nobody says how many there are
 _NARROWEST = 40
 _GAP, _LEAST_LAST = 2, 14  # columns between two of a table, and the least that its last may be folded to
-MARKS = {"create": ("+", "green"), "update": ("~", "yellow"), "replace": ("±", "magenta"), "delete": ("-", "red"), "same": ("=", "dim")}
+MARKS = {
+    "create": ("+", "green"),
+    "update": ("~", "yellow"),
+    "replace": ("±", "magenta"),
+    "delete": ("-", "red"),
+    "same": ("=", "dim"),
+}
 
 
 class _Console(Console):
@@ -45,7 +51,8 @@ def print_wrapped(out: Console, text: str, *, indent: int, style: str = "", firs
 
 
 def print_table(out: Console, table: Table) -> None:
-    """A table whose last column alone may fold; where the others leave it no room each row becomes a block under its first cell.
+    """A table whose last column alone may fold; where the others leave it no room each row becomes a block under its
+    first cell.
 
     In a pipe the blanks that fill the last column are left out.
     """
@@ -74,7 +81,13 @@ def _print_blocks(out: Console, table: Table) -> None:
 
 
 def _plain(cell: Any) -> str:
-    return " ".join(Text.from_markup(cell).plain.split()) if isinstance(cell, str) else cell.plain if isinstance(cell, Text) else ""
+    return (
+        " ".join(Text.from_markup(cell).plain.split())
+        if isinstance(cell, str)
+        else cell.plain
+        if isinstance(cell, Text)
+        else ""
+    )
 
 
 def print_json(document: Any) -> None:
@@ -103,8 +116,12 @@ def error_document(error: LabError) -> dict[str, Any]:
     """An error for machines."""
     document: dict[str, Any] = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
     if isinstance(error, SettingsError):
-        document["problems"] = [{"file": p.file, "path": p.path, "message": p.message, "remedy": p.remedy} for p in error.problems]
+        document["problems"] = [
+            {"file": p.file, "path": p.path, "message": p.message, "remedy": p.remedy} for p in error.problems
+        ]
     if isinstance(error, PlanError):
         document |= {"refusals": list(error.refusals), "alternatives": list(error.alternatives)}
-        document["proposals"] = [{"text": p.text, "edits": [{"path": e.path, "value": e.value} for e in p.edits]} for p in error.proposals]
+        document["proposals"] = [
+            {"text": p.text, "edits": [{"path": e.path, "value": e.value} for e in p.edits]} for p in error.proposals
+        ]
     return document

@@ -94,7 +94,12 @@ def _write_svg(path: Path, plan: Plan) -> None:
     try:
         path.write_text(plan_svg(plan), encoding="utf-8")
     except OSError as error:
-        problem = Problem("command line", "--svg", f"{path} cannot be written: {error.strerror}", "name a file in a folder that exists")
+        problem = Problem(
+            "command line",
+            "--svg",
+            f"{path} cannot be written: {error.strerror}",
+            "name a file in a folder that exists",
+        )
         raise SettingsError([problem]) from None
 
 

@@ -57,7 +57,9 @@ def _read(path: Path) -> list[dict[str, Any]]:
     if wrong:
         more = [f"and {len(wrong) - _MOST_LINES} more"] if len(wrong) > _MOST_LINES else []
         count = f"{len(wrong)} line{'s' if len(wrong) != 1 else ''} of {path} cannot be predicted"
-        raise CasesError("\n  ".join([f"{count}:", *wrong[:_MOST_LINES], *more]), remedy="correct these lines; nothing was written")
+        raise CasesError(
+            "\n  ".join([f"{count}:", *wrong[:_MOST_LINES], *more]), remedy="correct these lines; nothing was written"
+        )
     return rows
 
 

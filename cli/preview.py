@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def run(root: Path, stack: str, *, as_json: bool) -> None:
-    """Prints what Pulumi would do, and the plan behind it. Raises LabError where Pulumi cannot be had or the program fails."""
+    """Prints what Pulumi would do, and the plan behind it. Raises LabError where Pulumi cannot be had or the program
+    fails.
+    """
     target = deployed(root, stack)
     pulumi = get_pulumi(target.plan)
     outcome = _previewed(target, pulumi)
@@ -66,7 +68,9 @@ def _print(target: Deployed, outcome: Outcome, pulumi: Pulumi) -> None:
     print_host_changes(out, plan)
     for diagnostic in outcome.diagnostics:
         out.print(f"{diagnostic['severity']}: {diagnostic['message']}", markup=False, style="yellow")
-    summary = ", ".join(f"{count} to {op}" if op != "same" else f"{count} unchanged" for op, count in outcome.summary.items())
+    summary = ", ".join(
+        f"{count} to {op}" if op != "same" else f"{count} unchanged" for op, count in outcome.summary.items()
+    )
     out.print(f"[bold]{summary}[/]   plan {plan.digest}")
     for model in plan.models:
         out.print(f"  endpoint  {model.endpoint}   model {model.name}", markup=False)
@@ -87,7 +91,9 @@ def _tree(stack: str, outcome: Outcome) -> Tree:
         mark, style = MARKS.get(step.op, (" ", ""))
         kind = step.type.removeprefix("kubernetes:").removeprefix("lab:")
         changed = f"  [yellow]{', '.join(step.changed)}[/]" if step.op in ("update", "replace") and step.changed else ""
-        nodes[step.urn] = nodes.get(step.parent, root).add(f"[{style}]{mark}[/] [bold]{step.name}[/]  [dim]{kind}[/]{changed}")
+        nodes[step.urn] = nodes.get(step.parent, root).add(
+            f"[{style}]{mark}[/] [bold]{step.name}[/]  [dim]{kind}[/]{changed}"
+        )
     return root
 
 

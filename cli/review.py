@@ -51,7 +51,9 @@ def run(root: Path, *, base: str, output: Path | None) -> None:
             output.write_text(text, encoding="utf-8")
         except OSError as error:
             said = f"{output} cannot be written: {error.strerror}"
-            raise SettingsError([Problem("command line", "--output", said, "name a file in a folder that you may write to")]) from None
+            raise SettingsError(
+                [Problem("command line", "--output", said, "name a file in a folder that you may write to")]
+            ) from None
         console(stderr=True).print(f"wrote {output}", markup=False)
     if not all(section.works for section in sections):
         sys.exit(2)
@@ -137,5 +139,7 @@ def _plain(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """The text without what no reader can see: control characters, marks that turn the reading direction, bytes that are no UTF-8."""
+    """The text without what no reader can see: control characters, marks that turn the reading direction, bytes that
+    are no UTF-8.
+    """
     return "".join(letter if letter == "\n" or letter.isprintable() else "\ufffd" for letter in text)

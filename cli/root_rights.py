@@ -23,8 +23,9 @@ _FRESH: Final = 50.0  # seconds; sudo forgets after 15 minutes (Debian) or 5, wh
 def root_rights(*, needed: bool) -> Iterator[None]:
     """Keeps sudo from asking for as long as the block runs.
 
-    Raises LabError (exit code 2) where a person is asked and root does not come of it, and with `needed` also where nobody can be asked.
-    Otherwise the block then runs all the same: what needs no root works, and the rest says what to type.
+    Raises LabError (exit code 2) where a person is asked and root does not come of it, and with `needed` also where
+    nobody can be asked. Otherwise the block then runs all the same: what needs no root works, and the rest says what to
+    type.
     """
     if command.can_be_root():
         pass
@@ -33,7 +34,9 @@ def root_rights(*, needed: bool) -> Iterator[None]:
         with contextlib.suppress(KeyboardInterrupt):  # at the question: the answer is no
             subprocess.run(["sudo", "-v"], check=False)  # noqa: S607 (the sudo of their PATH is the one they trust)
         if not command.can_be_root():
-            raise _refusal("sudo gave no lasting leave: nothing was changed", "allow sudo without a password, or run ./lab as root")
+            raise _refusal(
+                "sudo gave no lasting leave: nothing was changed", "allow sudo without a password, or run ./lab as root"
+            )
     elif needed:
         raise _refusal(command.NO_ROOT, command.GET_ROOT)
     over = threading.Event()

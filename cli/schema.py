@@ -16,10 +16,16 @@ FILE = "stack.schema.json"
 def document() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a whole stack file."""
     own = Settings.model_json_schema(by_alias=True)
-    secret = {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"], "additionalProperties": False}
+    secret = {
+        "type": "object",
+        "properties": {"secure": {"type": "string"}},
+        "required": ["secure"],
+        "additionalProperties": False,
+    }
     properties = {f"{PROJECT}:{key}": value for key, value in own["properties"].items()}
     properties |= {
-        f"{PROJECT}:{key}": {**secret, "description": f"{text}; pulumi config set --secret {key}"} for key, text in SECRET_KEYS.items()
+        f"{PROJECT}:{key}": {**secret, "description": f"{text}; pulumi config set --secret {key}"}
+        for key, text in SECRET_KEYS.items()
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -29,7 +29,11 @@ def run(root: Path, stack: str | None, *, as_json: bool) -> None:
         out.print(f"  make it: ./lab up {target.stack}")
         return
     for name, program in (cluster.get("programs") or {}).items():
-        said = f"pid {program['pid']}, since {program['seconds'] // 60} min {program['seconds'] % 60} s" if program else "does not run"
+        said = (
+            f"pid {program['pid']}, since {program['seconds'] // 60} min {program['seconds'] % 60} s"
+            if program
+            else "does not run"
+        )
         out.print(f"  {name:24} {said}", markup=False)
     for name, text in (cluster.get("problems") or {}).items():
         out.print(f"  {name}: {text}", markup=False, style="red")
@@ -38,7 +42,9 @@ def run(root: Path, stack: str | None, *, as_json: bool) -> None:
         key = " -H 'Authorization: Bearer KEY'" if target.plan.auth == "apiKey" else ""
         body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 32})
         out.print(
-            f"    curl -s {endpoint}/chat/completions -H 'Content-Type: application/json'{key} -d '{body}'", markup=False, style="dim"
+            f"    curl -s {endpoint}/chat/completions -H 'Content-Type: application/json'{key} -d '{body}'",
+            markup=False,
+            style="dim",
         )
     out.print(f"  kubeconfig  {target.plan.cluster.kubeconfig}", markup=False)
 

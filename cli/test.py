@@ -21,7 +21,9 @@ _STEPS = ("lint", "format", "types")
 
 
 def environment(root: Path, name: str, locks: list[str]) -> Path:
-    """The folder of the virtual environment `.venv-<name>`, made or brought up to date from hash locks. Raises LabError."""
+    """The folder of the virtual environment `.venv-<name>`, made or brought up to date from hash locks. Raises
+    LabError.
+    """
     folder = root / f".venv-{name}"
     stamp = folder / ".installed"
     wanted = root / locks[0]
@@ -33,18 +35,22 @@ def environment(root: Path, name: str, locks: list[str]) -> Path:
     arguments = [argument for lock in locks for argument in ("-r", str(root / lock))]
     uv = root / ".venv" / "bin" / "uv"
     done = subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", "--require-hashes", *arguments], check=False
+        [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", "--require-hashes", *arguments],
+        check=False,
     )
     if done.returncode:
         raise LabError(
-            f"the packages of {locks[0]} could not be installed", remedy="check the network, or set UV_DEFAULT_INDEX to your mirror"
+            f"the packages of {locks[0]} could not be installed",
+            remedy="check the network, or set UV_DEFAULT_INDEX to your mirror",
         )
     shutil.copyfile(wanted, stamp)
     return folder
 
 
 def run(root: Path, arguments: list[str], *, everything: bool, fast: bool, only: str | None) -> None:
-    """Runs style, types and tests, or a part of them. Words for pytest leave style and types out. Exits with the first failure's code."""
+    """Runs style, types and tests, or a part of them. Words for pytest leave style and types out. Exits with the first
+    failure's code.
+    """
     if only is not None and only not in _STEPS:
         raise LabError(f"there is no step {only}", remedy=f"one of: {', '.join(_STEPS)}")
     tools = environment(root, "test", ["requirements/test.txt"]) / "bin"
@@ -57,13 +63,19 @@ def run(root: Path, arguments: list[str], *, everything: bool, fast: bool, only:
             sys.exit(code)
 
 
-def _steps(tools: Path, arguments: list[str], *, everything: bool, fast: bool, only: str | None) -> list[list[str | Path]]:
+def _steps(
+    tools: Path, arguments: list[str], *, everything: bool, fast: bool, only: str | None
+) -> list[list[str | Path]]:
     workers = str(max(int(_WORKERS), os.cpu_count() or 1))
     # A file's tests stay together: they share fixtures that take seconds.
     pytest: list[str | Path] = [tools / "pytest", "-n", workers, "--dist", "loadfile"]
     style: list[list[str | Path]] = [[tools / "ruff", "check"], [tools / "ruff", "format", "--check"]]
     if only is not None:
-        parts: dict[str, list[list[str | Path]]] = {"lint": style[:1], "format": [[tools / "ruff", "format"]], "types": [[tools / "mypy"]]}
+        parts: dict[str, list[list[str | Path]]] = {
+            "lint": style[:1],
+            "format": [[tools / "ruff", "format"]],
+            "types": [[tools / "mypy"]],
+        }
         return parts[only]
     if fast:
         return [[*pytest, "-q", *FAST, *arguments]]

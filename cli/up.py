@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from probes.hops import Walk
 
 _CHECK = "inference-check-run"
-_DONE = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted", "same": "unchanged", "refresh": "refreshed"}
+_DONE = {
+    "create": "created",
+    "update": "updated",
+    "replace": "replaced",
+    "delete": "deleted",
+    "same": "unchanged",
+    "refresh": "refreshed",
+}
 
 
 def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
@@ -49,7 +56,9 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
         "ok": outcome.ok and all(w.ok for w in walks or []),
     }
     if as_json:
-        print_json({**summary, "check": [w.to_json() for w in walks] if walks else None, "diagnostics": outcome.diagnostics})
+        print_json(
+            {**summary, "check": [w.to_json() for w in walks] if walks else None, "diagnostics": outcome.diagnostics}
+        )
     else:
         _print_end(target, outcome, walks, summary)
     if not outcome.ok:
@@ -91,11 +100,15 @@ def _apply_once(workspace: Workspace, *, refresh: bool, quiet: bool) -> Outcome:
 
 
 def _wake(target: Deployed) -> None:
-    """The API server may answer while another program is dead, or weights are gone: then the bootstrap runs again, and they are made."""
+    """The API server may answer while another program is dead, or weights are gone: then the bootstrap runs again, and
+    they are made.
+    """
     if not target.embedded or not (uid := recorded_uid(target.stack)):
         return
     found = cluster_status(target)
-    if any(program is None for program in (found.get("programs") or {}).values()) or "node" in (found.get("problems") or {}):
+    if any(program is None for program in (found.get("programs") or {}).values()) or "node" in (
+        found.get("problems") or {}
+    ):
         record(target.stack, epoch(target.stack) + 1, uid)  # differs from the state's: the Command updates
     for model in target.plan.models:
         ensure_weights(model.weights, Path(target.plan.model_cache.host_path).expanduser())
@@ -125,7 +138,8 @@ def _print_end(target: Deployed, outcome: Outcome, walks: list[Walk] | None, sum
         for model in target.plan.models:
             out.print(f"  endpoint  {model.endpoint}   model {model.name}", markup=False)
         out.print(
-            f"  again: ./lab check {target.stack}    state: ./lab status {target.stack}    remove: ./lab down {target.stack}", style="dim"
+            f"  again: ./lab check {target.stack}    state: ./lab status {target.stack}    remove: ./lab down {target.stack}",
+            style="dim",
         )
 
 

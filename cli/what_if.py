@@ -26,7 +26,9 @@ _MACHINE = {"kind": "nvidia", "memoryGiB": 64, "cpus": 16}
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, as typed; None leaves the stack's own. `place` is the number of the model in the stack file, from 0."""
+    """What is asked, as typed; None leaves the stack's own. `place` is the number of the model in the stack file, from
+    0.
+    """
 
     gpu: str | None
     model: str | None
@@ -40,7 +42,9 @@ class Question:
 
 
 def run(root: Path, stack: str | None, question: Question, *, as_json: bool) -> None:
-    """Prints the present plan and the asked-for one side by side. Raises PlanError where what is asked for does not fit."""
+    """Prints the present plan and the asked-for one side by side. Raises PlanError where what is asked for does not
+    fit.
+    """
     catalog = load()
     name = stack or _only_gpu_stack(root)
     config = read_stack(root, name)
@@ -88,7 +92,14 @@ def _only_gpu_stack(root: Path) -> str:
             found.append(stack)
     if len(found) != 1:
         raise SettingsError(
-            [Problem("command line", "STACK", f"{len(found)} stack files have a GPU", f"name one: {', '.join(found or stack_names(root))}")]
+            [
+                Problem(
+                    "command line",
+                    "STACK",
+                    f"{len(found)} stack files have a GPU",
+                    f"name one: {', '.join(found or stack_names(root))}",
+                )
+            ]
         )
     return found[0]
 
@@ -103,7 +114,11 @@ def _changed(config: StackConfig, question: Question, catalog: Catalog) -> Setti
         found = find(text, known)
         if isinstance(found, str):
             return found
-        hint = f"did you mean {', '.join(found[:5])}?" if found else f"see them with: lab {'gpus' if option == '--gpu' else 'models'}"
+        hint = (
+            f"did you mean {', '.join(found[:5])}?"
+            if found
+            else f"see them with: lab {'gpus' if option == '--gpu' else 'models'}"
+        )
         problems.append(Problem("command line", option, f"the catalogue knows no {text}", hint))
         return None
 
@@ -113,7 +128,9 @@ def _changed(config: StackConfig, question: Question, catalog: Catalog) -> Setti
     where = f"models[{question.place}]"
     if question.place >= count:
         remedy = f"write 0 to {count - 1}"
-        problems.append(Problem("command line", "--place", f"the stack file has {count} models, counted from 0", remedy))
+        problems.append(
+            Problem("command line", "--place", f"the stack file has {count} models, counted from 0", remedy)
+        )
         raise SettingsError(problems)
     edits = [
         Edit(f"{where}.{key}", value)
@@ -133,7 +150,9 @@ def _changed(config: StackConfig, question: Question, catalog: Catalog) -> Setti
     if question.objective is not None:
         edits.append(Edit("objective", question.objective))
     try:
-        settings = Settings.from_config(apply_edits(own, edits), file=f"{config.file} with the options", secret_keys=config.own_secret_keys)
+        settings = Settings.from_config(
+            apply_edits(own, edits), file=f"{config.file} with the options", secret_keys=config.own_secret_keys
+        )
     except SettingsError as error:
         raise SettingsError([*problems, *error.problems]) from None
     if problems:
@@ -172,7 +191,9 @@ def _figures(plan: Plan) -> dict[str, str]:
         }
         if bounds:
             figures[f"{model.name}: at most, alone"] = f"{bounds.single_tokens_per_second:g} tokens/s"
-            figures[f"{model.name}: at most, together"] = f"{bounds.total_tokens_per_second:g} tokens/s with {bounds.requests} requests"
+            figures[f"{model.name}: at most, together"] = (
+                f"{bounds.total_tokens_per_second:g} tokens/s with {bounds.requests} requests"
+            )
     for card in plan.cards:
         figures[f"card {card.index}: unused"] = f"{card.unused_gib:.2f} GiB"
     return figures

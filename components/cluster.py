@@ -12,13 +12,21 @@ from stacks.planning.plan import EmbeddedPlan, MinikubePlan, canonical
 
 
 class Cluster(pulumi.ComponentResource):
-    """Creates: the bootstrap Command (`python -m host <driver> ensure`) and the Kubernetes provider on a fixed kubeconfig path.
+    """Creates: the bootstrap Command (`python -m host <driver> ensure`) and the Kubernetes provider on a fixed
+    kubeconfig path.
 
-    Does not: read the kubeconfig, or take an address or a name from the Command's output; both would be unknown in preview.
+    Does not: read the kubeconfig, or take an address or a name from the Command's output; both would be unknown in
+    preview.
     """
 
     def __init__(
-        self, name: str, plan: MinikubePlan | EmbeddedPlan, *, stack: str, epoch: int, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        plan: MinikubePlan | EmbeddedPlan,
+        *,
+        stack: str,
+        epoch: int,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(types.CLUSTER, name, None, opts)
         # The epoch goes up when our cluster is found dead, so that the otherwise unchanged Command runs again.

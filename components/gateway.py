@@ -29,5 +29,10 @@ class Gateway(pulumi.ComponentResource):
     ) -> None:
         super().__init__(types.GATEWAY, name, None, opts)
         for plan in plans:
-            kubernetes.declare(f"{plan.name}-endpoint", manifests.endpoint(plan), parent=self, depends_on=[models[plan.name].deployment])
+            kubernetes.declare(
+                f"{plan.name}-endpoint",
+                manifests.endpoint(plan),
+                parent=self,
+                depends_on=[models[plan.name].deployment],
+            )
         self.register_outputs({"endpoints": {plan.name: plan.endpoint for plan in plans}})

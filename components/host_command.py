@@ -21,8 +21,8 @@ def host_command(
 ) -> local.Command:
     """`python -m host <driver> ensure` on create and on every update, and `destroy` on delete.
 
-    No `triggers`: they replace, and a replacement's delete would take the new thing down. The module and its words stand in the state
-    of deployed stacks and are frozen.
+    No `triggers`: they replace, and a replacement's delete would take the new thing down. The module and its words
+    stand in the state of deployed stacks and are frozen.
     """
     ensure = f"{_PYTHON} -m host {driver} ensure"
     return local.Command(
@@ -36,7 +36,16 @@ def host_command(
 
 
 def probe_command(
-    name: str, probe: str, environment: Mapping[str, pulumi.Input[str]], *, triggers: Sequence[str], opts: pulumi.ResourceOptions
+    name: str,
+    probe: str,
+    environment: Mapping[str, pulumi.Input[str]],
+    *,
+    triggers: Sequence[str],
+    opts: pulumi.ResourceOptions,
 ) -> local.Command:
-    """`python -m probes <probe>`, again whenever a trigger changes; a probe has nothing to delete, so replacement is harmless."""
-    return local.Command(name, create=f"{_PYTHON} -m probes {probe}", environment=dict(environment), triggers=list(triggers), opts=opts)
+    """`python -m probes <probe>`, again whenever a trigger changes; a probe has nothing to delete, so replacement is
+    harmless.
+    """
+    return local.Command(
+        name, create=f"{_PYTHON} -m probes {probe}", environment=dict(environment), triggers=list(triggers), opts=opts
+    )

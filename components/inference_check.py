@@ -17,7 +17,9 @@ class InferenceCheck(pulumi.ComponentResource):
     Does not: run when nothing changed; `lab up` runs the same probe itself then.
     """
 
-    def __init__(self, name: str, plan: Plan, *, api_key: pulumi.Output[str] | None, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, plan: Plan, *, api_key: pulumi.Output[str] | None, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(types.INFERENCE_CHECK, name, None, opts)
         targets = [{"model": m.name, "endpoint": m.endpoint} for m in plan.models]
         environment: dict[str, pulumi.Input[str]] = {
@@ -27,5 +29,11 @@ class InferenceCheck(pulumi.ComponentResource):
         }
         if api_key is not None:
             environment["LAB_API_KEY"] = api_key
-        probe_command(f"{name}-run", "inference_check", environment, triggers=[plan.digest], opts=pulumi.ResourceOptions(parent=self))
+        probe_command(
+            f"{name}-run",
+            "inference_check",
+            environment,
+            triggers=[plan.digest],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
         self.register_outputs({})

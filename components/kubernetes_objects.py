@@ -42,15 +42,25 @@ class Kubernetes:
         depends_on: Sequence[pulumi.Resource] = (),
         timeout_seconds: int | None = None,
     ) -> pulumi.CustomResource:
-        """One object of the cluster, as a typed resource called `name` below `parent`. Raises KeyError for a kind outside the list."""
+        """One object of the cluster, as a typed resource called `name` below `parent`. Raises KeyError for a kind
+        outside the list.
+        """
         kind = _KINDS[manifest["apiVersion"], manifest["kind"]]()
         inputs = {_snake(key): value for key, value in manifest.items() if key not in ("apiVersion", "kind")}
-        timeouts = pulumi.CustomTimeouts(create=f"{timeout_seconds}s", update=f"{timeout_seconds}s") if timeout_seconds else None
+        timeouts = (
+            pulumi.CustomTimeouts(create=f"{timeout_seconds}s", update=f"{timeout_seconds}s")
+            if timeout_seconds
+            else None
+        )
         resource: pulumi.CustomResource = kind(
             name,
             **inputs,
             opts=pulumi.ResourceOptions(
-                parent=parent, provider=self.provider, deleted_with=self.bootstrap, depends_on=list(depends_on), custom_timeouts=timeouts
+                parent=parent,
+                provider=self.provider,
+                deleted_with=self.bootstrap,
+                depends_on=list(depends_on),
+                custom_timeouts=timeouts,
             ),
         )
         return resource

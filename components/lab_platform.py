@@ -29,12 +29,16 @@ class LabPlatform(pulumi.ComponentResource):
     def __init__(self, name: str, plan: Plan, secrets: Mapping[str, pulumi.Output[str]], epoch: int) -> None:
         super().__init__(types.LAB_PLATFORM, name, None, None)
         api_key, token = secrets.get("apiKey"), secrets.get("huggingFaceToken")
-        runtime = [NvidiaRuntime("nvidia-runtime", plan.nvidia, stack=plan.stack, opts=self._after())] if plan.nvidia else []
+        runtime = (
+            [NvidiaRuntime("nvidia-runtime", plan.nvidia, stack=plan.stack, opts=self._after())] if plan.nvidia else []
+        )
         cluster = Cluster("cluster", plan.cluster, stack=plan.stack, epoch=epoch, opts=self._after(*runtime))
         kubernetes = cluster.kubernetes
         plugin = [DevicePlugin("device-plugin", plan.nvidia, kubernetes, opts=self._after())] if plan.nvidia else []
         namespace = ModelsNamespace("models", kubernetes, api_key=api_key, opts=self._after())
-        cache = ModelCache("model-cache", plan.model_cache, kubernetes, node=plan.cluster.node, opts=self._after(namespace))
+        cache = ModelCache(
+            "model-cache", plan.model_cache, kubernetes, node=plan.cluster.node, opts=self._after(namespace)
+        )
         models = {
             model.name: Model(
                 model.name,
@@ -69,7 +73,8 @@ def _exports(plan: Plan) -> dict[str, Any]:
 
 
 def _model_export(model: ModelPlan) -> dict[str, Any]:
-    args = re.findall(r"--\S+(?: (?!--)\S+)*", " ".join(model.args))  # one flag with its value a line; Pulumi cuts long text
+    # one flag with its value a line; Pulumi cuts long text
+    args = re.findall(r"--\S+(?: (?!--)\S+)*", " ".join(model.args))
     return {"image": model.image, "args": args, "decisions": _reasons(model.decisions)}
 
 

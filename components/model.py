@@ -14,7 +14,8 @@ from stacks.planning.plan import ModelCachePlan, ModelPlan, canonical
 
 
 class Model(pulumi.ComponentResource):
-    """Creates: the weights in the cache (a Command), ServiceAccount, NetworkPolicy, PodDisruptionBudget, Deployment and Service.
+    """Creates: the weights in the cache (a Command), ServiceAccount, NetworkPolicy, PodDisruptionBudget, Deployment and
+    Service.
 
     Does not: delete weights; the cache outlives the stack.
     """
@@ -34,7 +35,9 @@ class Model(pulumi.ComponentResource):
         environment: dict[str, pulumi.Input[str]] = {"LAB_SPEC": canonical(plan.weights), "LAB_CACHE": cache.host_path}
         if hugging_face_token is not None:
             environment["HF_TOKEN"] = hugging_face_token
-        weights = host_command(f"{name}-weights", "models", environment, destroy=False, opts=pulumi.ResourceOptions(parent=self))
+        weights = host_command(
+            f"{name}-weights", "models", environment, destroy=False, opts=pulumi.ResourceOptions(parent=self)
+        )
         account = kubernetes.declare(f"{name}-account", manifests.service_account(plan), parent=self)
         policy = kubernetes.declare(f"{name}-network", manifests.network_policy(plan), parent=self)
         kubernetes.declare(f"{name}-disruption", manifests.disruption_budget(plan), parent=self)
@@ -51,5 +54,9 @@ class Model(pulumi.ComponentResource):
 
 
 def _mark(api_key: pulumi.Output[str]) -> pulumi.Output[str]:
-    """Thirty-two bits of the key's digest: enough to see that it changed, too few to find it; a secret would hide the whole Deployment."""
-    return pulumi.Output.unsecret(api_key.apply(lambda key: hashlib.sha256(f"local-ai-lab {key}".encode()).hexdigest()[:8]))
+    """Thirty-two bits of the key's digest: enough to see that it changed, too few to find it; a secret would hide the
+    whole Deployment.
+    """
+    return pulumi.Output.unsecret(
+        api_key.apply(lambda key: hashlib.sha256(f"local-ai-lab {key}".encode()).hexdigest()[:8])
+    )

@@ -13,7 +13,9 @@ from pulumi.runtime import config as runtime_config
 
 @dataclass(frozen=True)
 class ProgramConfig:
-    """`values` without the project prefix, objects parsed; `secret_keys` as Pulumi marks them; `secrets` by declared key."""
+    """`values` without the project prefix, objects parsed; `secret_keys` as Pulumi marks them; `secrets` by declared
+    key.
+    """
 
     values: Mapping[str, Any]
     secret_keys: frozenset[str]
@@ -34,7 +36,9 @@ def read(declared_secrets: Iterable[str]) -> ProgramConfig:
 
 
 def _parsed(text: str) -> object:
-    """Objects, lists, numbers and booleans arrive as JSON text; anything else is a string, and so is what JSON does not hold."""
+    """Objects, lists, numbers and booleans arrive as JSON text; anything else is a string, and so is what JSON does not
+    hold.
+    """
     try:
         parsed: object = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -1,4 +1,6 @@
-"""The type tokens of our components, in one grammar: lab:<module>:<Class>. They are part of every URN: never change one."""
+"""The type tokens of our components, in one grammar: lab:<module>:<Class>. They are part of every URN: never change
+one.
+"""
 
 from __future__ import annotations
 

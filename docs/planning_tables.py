@@ -1,7 +1,7 @@
 """The tables of planning.md, computed: python docs/planning_tables.py writes them between their marks; a test compares.
 
-The first puts the two settings that the owner of an RTX 2060 SUPER found by hand beside what the planner derives for the same card, the second says
-what two engines on one card gain and cost.
+The first puts the two settings that the owner of an RTX 2060 SUPER found by hand beside what the planner derives for
+the same card, the second says what two engines on one card gain and cost.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from stacks.stack_file import read_stack  # noqa: E402
 STACK = "rtx2060"  # an RTX 2060 SUPER under WSL2, whose owner wrote down what was tried
 SEED_ENGINE = "0.12.0"  # what the image tag `latest` was in December 2025
 SHARED_CONTEXT = 512  # tokens; what two engines hold beside two copies of the weights and two error bands
-LARGER = (Edit("machine.memoryGiB", 32), Edit("machine.wslMemoryGiB", 24))  # two engines need more RAM than the 16 GB of that machine
+# two engines need more RAM than the 16 GB of that machine
+LARGER = (Edit("machine.memoryGiB", 32), Edit("machine.wslMemoryGiB", 24))
 
 
 def planned(*edits: Edit) -> Plan:
@@ -75,7 +76,9 @@ def by_hand_table() -> list[str]:
     ):
         row = by_hand(utilization, context)
         share = max(0.0, row["kv"]) / possible
-        lines.append(f"| {title} | {row['needed']:.2f} GiB | {row['kv']:.2f} GiB | {tokens(row['kv']):,} | {share:.0%} | {row['says']} |")
+        lines.append(
+            f"| {title} | {row['needed']:.2f} GiB | {row['kv']:.2f} GiB | {tokens(row['kv']):,} | {share:.0%} | {row['says']} |"
+        )
     try:
         planned(*_two(1024))
         lines.append("| wished: 1,024 tokens, 2 engines on the card | | | | | fits |")
@@ -91,7 +94,9 @@ def by_hand_table() -> list[str]:
         (f"derived: {SHARED_CONTEXT} tokens, 2 engines on the card", two, 2),
     ):
         kv = plan.models[0].memory
-        text = f"{kv.kv_cache_gib:.2f} GiB" + (f" each, {engines * kv.kv_cache_gib:.2f} together" if engines > 1 else "")
+        text = f"{kv.kv_cache_gib:.2f} GiB" + (
+            f" each, {engines * kv.kv_cache_gib:.2f} together" if engines > 1 else ""
+        )
         lines.append(
             f"| {title} | {kv.kv_needed_gib:.2f} GiB | {text} | {tokens(engines * kv.kv_cache_gib):,} | {engines * kv.kv_cache_gib / possible:.0%} | fits, band against it |"
         )

@@ -1,7 +1,7 @@
 """`python -m host <driver> ensure|status|destroy`: the one entry that changes the machine.
 
-Its words stand in the Pulumi state of every deployed stack, so they may grow and never change. The specification comes in the
-environment: LAB_STACK, LAB_SPEC (a slice of the Plan as JSON), LAB_EPOCH, LAB_CACHE.
+Its words stand in the Pulumi state of every deployed stack, so they may grow and never change. The specification comes
+in the environment: LAB_STACK, LAB_SPEC (a slice of the Plan as JSON), LAB_EPOCH, LAB_CACHE.
 """
 
 from __future__ import annotations

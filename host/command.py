@@ -34,7 +34,9 @@ class CommandFailed(HostError):
         tail = "\n".join(f"    {line}" for line in output.strip().splitlines()[-_SHOWN_LINES:])
         what = "took too long" if code is None else f"ended with {code}"
         if not remedy and _FULL in output.lower():
-            remedy = "the disk is full: free some GiB and run the same command again; it goes on with what is done already"
+            remedy = (
+                "the disk is full: free some GiB and run the same command again; it goes on with what is done already"
+            )
         super().__init__(f"`{shlex.join(arguments)}` {what}" + (f":\n{tail}" if tail else ""), remedy=remedy)
         self.code = code
         self.output = output
@@ -51,10 +53,11 @@ def run(
     root: bool = False,
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs one program and returns what it said; `timeout` is in seconds, `text` its standard input, `environment` is added to ours.
+    """Runs one program and returns what it said; `timeout` is in seconds, `text` its standard input, `environment` is
+    added to ours.
 
-    With `log` both outputs go to that file, and the failure shows its end. With `root` and without being root it runs through `sudo -n`,
-    and ends with us all the same. Raises CommandFailed.
+    With `log` both outputs go to that file, and the failure shows its end. With `root` and without being root it runs
+    through `sudo -n`, and ends with us all the same. Raises CommandFailed.
     """
     words = command = [str(a) for a in arguments]
     begin, limit = time.monotonic(), timeout
@@ -94,17 +97,23 @@ def run(
         raise CommandFailed(words, 127, f"{command[0]}: not found") from None
     except subprocess.TimeoutExpired as error:
         output = error.output or b""
-        raise CommandFailed(words, None, output.decode(errors="replace") if isinstance(output, bytes) else output) from None
+        raise CommandFailed(
+            words, None, output.decode(errors="replace") if isinstance(output, bytes) else output
+        ) from None
     said = (done.stdout or "") + (done.stderr or "")
     if through_sudo and done.returncode == _LATE and time.monotonic() - begin >= limit:
         raise CommandFailed(words, None, said)
     if check and done.returncode:
-        raise CommandFailed(words, done.returncode, said, remedy=GET_ROOT if through_sudo and said.startswith("sudo: ") else "")
+        raise CommandFailed(
+            words, done.returncode, said, remedy=GET_ROOT if through_sudo and said.startswith("sudo: ") else ""
+        )
     return done
 
 
 def as_root(words: Sequence[str], *, limit: float = 0) -> list[str]:
-    """The words that run a command as root without asking, for as long as we live and at most `limit` seconds (0: no limit)."""
+    """The words that run a command as root without asking, for as long as we live and at most `limit` seconds (0: no
+    limit).
+    """
     return ["sudo", "-n", *_guarded(words, limit=limit, grace=_GRACE)]
 
 
@@ -115,7 +124,9 @@ def _guarded(words: Sequence[str], *, limit: float, grace: float) -> list[str]:
 
 @dataclass(frozen=True)
 class Streamed:
-    """How a streamed program ended: its exit code, what it said on standard error, and whether it was stopped by Ctrl-C."""
+    """How a streamed program ended: its exit code, what it said on standard error, and whether it was stopped by
+    Ctrl-C.
+    """
 
     code: int
     errors: str
@@ -130,10 +141,11 @@ def stream(
     on_line: Callable[[str], None],
     grace: float = 60.0,
 ) -> Streamed:
-    """Runs one program and hands each line of its standard output to `on_line` as it comes; `environment` is added to ours.
+    """Runs one program and hands each line of its standard output to `on_line` as it comes; `environment` is added to
+    ours.
 
-    Ctrl-C asks it to stop and waits for its end, a second one kills it; `grace` is the time in seconds that it has for stopping.
-    When we are killed it ends too, with all that it started. Raises CommandFailed where it cannot be started.
+    Ctrl-C asks it to stop and waits for its end, a second one kills it; `grace` is the time in seconds that it has for
+    stopping. When we are killed it ends too, with all that it started. Raises CommandFailed where it cannot be started.
     """
     words = _guarded([str(a) for a in arguments], limit=0, grace=grace)
     interrupts = 0
@@ -151,7 +163,8 @@ def stream(
                 break
             except KeyboardInterrupt:
                 interrupts += 1
-                # The terminal has told the guard already; SIGTERM tells one that has no terminal, and counts once with the other.
+                # The terminal has told the guard already; SIGTERM tells one that has no terminal, and counts once with
+                # the other.
                 process.send_signal(signal.SIGTERM if interrupts == 1 else signal.SIGINT)
             except BaseException:
                 process.terminate()
@@ -175,7 +188,9 @@ def can_be_root() -> bool:
 
 
 def become_root(words: Sequence[str]) -> NoReturn:
-    """Goes on as root with our own output; ends with the exit code of that. Raises HostError where nobody can be asked for a password."""
+    """Goes on as root with our own output; ends with the exit code of that. Raises HostError where nobody can be asked
+    for a password.
+    """
     if not can_be_root():
         raise HostError(NO_ROOT, remedy=GET_ROOT)
     sys.stdout.flush()

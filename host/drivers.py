@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-DRIVERS: Final[dict[str, str | None]] = {"embedded": "host.embedded", "minikube": None, "nvidia": None, "models": "host.models"}
-"""driver -> module with ensure, status and destroy, each of which takes the environment; None: not implemented in this version.
+DRIVERS: Final[dict[str, str | None]] = {
+    "embedded": "host.embedded",
+    "minikube": None,
+    "nvidia": None,
+    "models": "host.models",
+}
+"""driver -> module with ensure, status and destroy, each of which takes the environment; None: not implemented in this
+version.
 
 A module may have `is_alive(stack)`: what it takes beside an API server that answers; see host/epoch.py.
 """

@@ -1,7 +1,8 @@
-"""Is our cluster alive, and still the one that we made? What `__main__` puts into the bootstrap's environment follows from it.
+"""Is our cluster alive, and still the one that we made? What `__main__` puts into the bootstrap's environment follows
+from it.
 
-The epoch is a number in the bootstrap's environment: it goes up when our cluster is found dead, so that the otherwise unchanged Command runs
-again. What alive means beyond an API server that answers is the driver's to say.
+The epoch is a number in the bootstrap's environment: it goes up when our cluster is found dead, so that the otherwise
+unchanged Command runs again. What alive means beyond an API server that answers is the driver's to say.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def replaced(stack: str) -> ClusterReplaced:
 
 
 def cluster_uid(stack: str) -> str | None:
-    """The UID of kube-system as the cluster of the stack's kubeconfig says it; None where it does not answer so in a second."""
+    """The UID of kube-system as the cluster of the stack's kubeconfig says it; None where it does not answer so in a
+    second.
+    """
     import httpx  # noqa: PLC0415  (a tenth of a second that a preview without a cluster need not spend)
 
     from probes.kubernetes_api import KubernetesApi  # noqa: PLC0415

@@ -12,7 +12,9 @@ from stacks.errors import HostError
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replaces `path` in one step: a reader sees the old text or the new one, never half; the folder is made if missing."""
+    """Replaces `path` in one step: a reader sees the old text or the new one, never half; the folder is made if
+    missing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)

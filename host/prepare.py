@@ -1,6 +1,8 @@
-"""Everything that a first `up` has to fetch or build, two things at a time: programs in one lane, the image and weights in the other.
+"""Everything that a first `up` has to fetch or build, two things at a time: programs in one lane, the image and weights
+in the other.
 
-The Commands of the program make the same things by the same calls; here they are made side by side and before anything but caches changes.
+The Commands of the program make the same things by the same calls; here they are made side by side and before anything
+but caches changes.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ _INTERRUPTED = 130
 
 
 def prepare_machine(plan: Plan, plugins: dict[str, str], with_pulumi: Callable[[Pulumi], object]) -> None:
-    """Fetches and builds what the stack's embedded cluster and its models need; takes milliseconds where all of it is there.
+    """Fetches and builds what the stack's embedded cluster and its models need; takes milliseconds where all of it is
+    there.
 
-    `with_pulumi` is called as soon as the CLI is there, so that a wrong passphrase is said before minutes of other builds.
-    Raises what that raises, and HostError of the lane that fails first; what was finished is kept.
+    `with_pulumi` is called as soon as the CLI is there, so that a wrong passphrase is said before minutes of other
+    builds. Raises what that raises, and HostError of the lane that fails first; what was finished is kept.
     """
     assert isinstance(plan.cluster, EmbeddedPlan)  # noqa: S101 (the caller asks for it)
     cluster, layout = plan.cluster, Layout(plan.stack, plan.cluster)
@@ -45,7 +48,9 @@ def prepare_machine(plan: Plan, plugins: dict[str, str], with_pulumi: Callable[[
 
 
 def _side_by_side(lanes: Sequence[Sequence[Callable[[], object]]]) -> None:
-    """Each lane in order, the lanes at once. The first failure ends the wait: the process that it ends takes the other lane with it."""
+    """Each lane in order, the lanes at once. The first failure ends the wait: the process that it ends takes the other
+    lane with it.
+    """
     ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
     def work(lane: Sequence[Callable[[], object]]) -> None:
@@ -66,4 +71,5 @@ def _side_by_side(lanes: Sequence[Sequence[Callable[[], object]]]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("stopped; what is finished is kept, and the next run goes on from there\n")
         sys.stderr.flush()
-        os._exit(_INTERRUPTED)  # builds are tied to this process and end with it; waiting for their threads would take minutes
+        # builds are tied to this process and end with it; waiting for their threads would take minutes
+        os._exit(_INTERRUPTED)

@@ -32,7 +32,9 @@ def epoch(stack: str) -> int:
 
 
 def record(stack: str, epoch: int, cluster_uid: str) -> None:
-    """Remembers which cluster the stack has; an empty UID says that it has none any more. Unchanged content is not written again."""
+    """Remembers which cluster the stack has; an empty UID says that it has none any more. Unchanged content is not
+    written again.
+    """
     text = json.dumps({"epoch": epoch, "clusterUid": cluster_uid})
     path = folder(stack) / _CLUSTER
     if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -1,12 +1,13 @@
 """Stands between a caller and one program: python -I -S watched.py CALLER LIMIT GRACE PROGRAM ARGUMENT...
 
-It runs the program in a process group of its own and ends with its exit code. When it is told to stop, when CALLER (a process id) is gone,
-however that went, or after LIMIT seconds (0: none; the code is 124 then), it ends the whole group, politely for GRACE seconds. However the
-program ended, it then ends what that left behind in our session, such as plugins in process groups of their own, and leaves last. What has
-left the session on purpose (a daemon with one of its own) stays.
+It runs the program in a process group of its own and ends with its exit code. When it is told to stop, when CALLER (a
+process id) is gone, however that went, or after LIMIT seconds (0: none; the code is 124 then), it ends the whole group,
+politely for GRACE seconds. However the program ended, it then ends what that left behind in our session, such as
+plugins in process groups of their own, and leaves last. What has left the session on purpose (a daemon with one of its
+own) stays.
 
-`host.command` puts it before the Pulumi CLI, so that nothing of a killed run works beside a new one, and behind sudo, which neither
-a caller's signals nor the kernel's parent-death signal cross.
+`host.command` puts it before the Pulumi CLI, so that nothing of a killed run works beside a new one, and behind sudo,
+which neither a caller's signals nor the kernel's parent-death signal cross.
 """
 
 import contextlib
@@ -116,7 +117,8 @@ def _end(group: int, grace: float) -> None:
             os.killpg(group, number)
         except ProcessLookupError:
             return
-        except PermissionError:  # only children that became another user are left; sudo's end by themselves, behind another of us
+        # only children that became another user are left; sudo's end by themselves, behind another of us
+        except PermissionError:
             if time.monotonic() > deadline + grace:
                 return
         asked_again = signal.sigpending() & {signal.SIGINT}

@@ -11,7 +11,9 @@ _MOST_PROBLEMS = 40
 
 
 def shown(text: str) -> str:
-    """`text` as a message may hold it: short, on one line, without control characters or anything that a terminal obeys."""
+    """`text` as a message may hold it: short, on one line, without control characters or anything that a terminal
+    obeys.
+    """
     plain = text if text.isprintable() and text == text.strip() and text else repr(text)
     return plain if len(plain) <= _LONGEST_SHOWN else f"{plain[: _LONGEST_SHOWN - 3]}..."
 
@@ -62,7 +64,9 @@ class SettingsError(LabError):
 
 def _reading_order(problem: Problem) -> tuple[object, ...]:
     """Numbers in a path count as numbers: line 9 comes before line 10."""
-    path = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]{1,9})", problem.path))
+    path = tuple(
+        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]{1,9})", problem.path)
+    )
     return problem.file, path, problem.message, problem.remedy
 
 
@@ -74,7 +78,9 @@ class CatalogError(LabError):
 
 @dataclass(frozen=True)
 class Edit:
-    """One line of a stack file to change: its path, such as `models[0].contextTokens`, and the new value; None takes the line out."""
+    """One line of a stack file to change: its path, such as `models[0].contextTokens`, and the new value; None takes
+    the line out.
+    """
 
     path: str
     value: str | int | float | bool | None
@@ -82,7 +88,9 @@ class Edit:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Settings near the wished ones that were planned and found to work: in words, and as edits that a program can make."""
+    """Settings near the wished ones that were planned and found to work: in words, and as edits that a program can
+    make.
+    """
 
     text: str
     edits: tuple[Edit, ...]
@@ -94,8 +102,8 @@ class Alternative:
 class PlanError(LabError):
     """The wished settings cannot work on this machine; carries the arithmetic and the nearest settings that do.
 
-    `refusals` holds one sentence each. `proposals` are edits of the stack file that were planned and found to work, and `alternatives`
-    the same in words.
+    `refusals` holds one sentence each. `proposals` are edits of the stack file that were planned and found to work, and
+    `alternatives` the same in words.
     """
 
     exit_code = 2
@@ -106,7 +114,8 @@ class PlanError(LabError):
         self.alternatives = tuple(a.text for a in self.proposals)
         options = "\n".join(f"       {n}. {a}" for n, a in enumerate(self.alternatives, 1))
         super().__init__(
-            f"The plan of Pulumi.{stack}.yaml does not fit this machine:\n\n" + "\n\n".join(f"  {r}" for r in self.refusals),
+            f"The plan of Pulumi.{stack}.yaml does not fit this machine:\n\n"
+            + "\n\n".join(f"  {r}" for r in self.refusals),
             remedy=f"settings that do fit (each one planned):\n{options}"
             if options
             else f"no single edit of Pulumi.{stack}.yaml helps; ask for less, or of a larger machine",

@@ -16,7 +16,9 @@ HTTP_PORT = 8000
 """vLLM's own default port of its OpenAI-compatible server."""
 
 ENDPOINT_PORTS = range(30080, 30096)
-"""Ports that endpoints may have: inside Kubernetes' node-port range, few enough to publish all of them when a cluster is made."""
+"""Ports that endpoints may have: inside Kubernetes' node-port range, few enough to publish all of them when a cluster
+is made.
+"""
 
 
 def state_folder(stack: str) -> str:
@@ -30,7 +32,9 @@ def kubeconfig(stack: str) -> str:
 
 
 def cluster_identifier(stack: str) -> str:
-    """The provider's clusterIdentifier: equal as long as it is the same cluster to us, so that a new address replaces nothing."""
+    """The provider's clusterIdentifier: equal as long as it is the same cluster to us, so that a new address replaces
+    nothing.
+    """
     return f"local-ai-lab-{stack}"
 
 
@@ -44,7 +48,11 @@ def cluster_name(stack: str) -> str:
 
 def common_labels(component: str) -> dict[str, str]:
     """The recommended Kubernetes labels for things that belong to the lab."""
-    return {"app.kubernetes.io/part-of": PART_OF, "app.kubernetes.io/managed-by": "pulumi", "app.kubernetes.io/component": component}
+    return {
+        "app.kubernetes.io/part-of": PART_OF,
+        "app.kubernetes.io/managed-by": "pulumi",
+        "app.kubernetes.io/component": component,
+    }
 
 
 def model_labels(name: str) -> dict[str, str]:
@@ -53,7 +61,9 @@ def model_labels(name: str) -> dict[str, str]:
 
 
 def model_selector(name: str) -> dict[str, str]:
-    """The labels by which a Service, a Deployment and policies find one model's pods; never change them for a deployed stack."""
+    """The labels by which a Service, a Deployment and policies find one model's pods; never change them for a deployed
+    stack.
+    """
     return {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": PART_OF}
 
 
@@ -63,7 +73,9 @@ def endpoint_service(name: str) -> str:
 
 
 def model_cache(path: str) -> str:
-    """The name of the cache's volume and claim: another folder is another volume, because a volume's path can never change."""
+    """The name of the cache's volume and claim: another folder is another volume, because a volume's path can never
+    change.
+    """
     return f"model-cache-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
 
 

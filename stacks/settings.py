@@ -1,7 +1,7 @@
 """What a stack file may say: the owner's intent for one machine, and no derived number.
 
-`Settings.from_config` is the one way in. It takes the map that Pulumi hands a program (names without the project prefix) and either
-returns frozen settings or raises one `SettingsError` that lists everything that is wrong.
+`Settings.from_config` is the one way in. It takes the map that Pulumi hands a program (names without the project
+prefix) and either returns frozen settings or raises one `SettingsError` that lists everything that is wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ SECRET_KEYS = {
     "huggingFaceToken": "a read token for gated models",
 }
 
-_SET_KEY, _SET_TOKEN = ("remove the line and type: pulumi config set --secret " + key for key in ("apiKey", "huggingFaceToken"))
+_SET_KEY, _SET_TOKEN = (
+    "remove the line and type: pulumi config set --secret " + key for key in ("apiKey", "huggingFaceToken")
+)
 _RESERVED_ENVIRONMENT = {
     "NVIDIA_VISIBLE_DEVICES": (
         "it takes every GPU behind the scheduler's back, and the device plugin sets it",
@@ -62,14 +64,21 @@ def _text(pattern: str, form: str, *, max_length: int | None = None) -> Any:
 DnsLabel = Annotated[
     str,
     _text(
-        r"^[a-z]([-a-z0-9]*[a-z0-9])?$", "name of lower-case letters, digits and hyphens, a letter first and no hyphen last", max_length=40
+        r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
+        "name of lower-case letters, digits and hyphens, a letter first and no hyphen last",
+        max_length=40,
     ),
 ]
 """A lower-case DNS label of at most 40 characters, so that every Kubernetes name made from it stays under 63."""
 
 CatalogId = Annotated[str, _text(r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", "name from the catalogue", max_length=80)]
 HostPath = Annotated[
-    str, _text(r"^(~|)/[A-Za-z0-9._/-]+$", "path that begins with / or ~/ and has letters, digits and . _ - only", max_length=200)
+    str,
+    _text(
+        r"^(~|)/[A-Za-z0-9._/-]+$",
+        "path that begins with / or ~/ and has letters, digits and . _ - only",
+        max_length=200,
+    ),
 ]
 
 
@@ -85,15 +94,27 @@ class NvidiaMachine(Intent):
     """A machine with NVIDIA GPUs of one kind."""
 
     kind: Literal["nvidia"] = Field(description="A machine with NVIDIA GPUs.")
-    gpu: CatalogId = Field(examples=["rtx-2060-super"], description="The card, as the catalogue names it, such as rtx-2060-super.")
+    gpu: CatalogId = Field(
+        examples=["rtx-2060-super"], description="The card, as the catalogue names it, such as rtx-2060-super."
+    )
     gpus: int = Field(default=1, ge=1, le=16, description="How many such cards the machine has.")
-    platform: Literal["linux", "wsl2"] = Field(default="linux", description="Linux on the metal, or WSL2 under Windows.")
-    display: bool = Field(default=False, description="true when a desktop draws on the card; WSL2 always counts as one.")
-    nvidia_driver: Annotated[str, _text(r"^[0-9]{3}(\.[0-9]{1,3}){0,2}$", "version in quotes, as nvidia-smi prints it")] | None = Field(
+    platform: Literal["linux", "wsl2"] = Field(
+        default="linux", description="Linux on the metal, or WSL2 under Windows."
+    )
+    display: bool = Field(
+        default=False, description="true when a desktop draws on the card; WSL2 always counts as one."
+    )
+    nvidia_driver: (
+        Annotated[str, _text(r"^[0-9]{3}(\.[0-9]{1,3}){0,2}$", "version in quotes, as nvidia-smi prints it")] | None
+    ) = Field(
         default=None, examples=["581.29"], description="The installed driver, as nvidia-smi prints it, such as 581.29."
     )
     memory_gib: int = Field(
-        alias="memoryGiB", ge=1, le=4096, examples=[16], description="RAM of the machine in GiB (Windows' own total under WSL2)."
+        alias="memoryGiB",
+        ge=1,
+        le=4096,
+        examples=[16],
+        description="RAM of the machine in GiB (Windows' own total under WSL2).",
     )
     wsl_memory_gib: int | None = Field(
         default=None,
@@ -105,15 +126,30 @@ class NvidiaMachine(Intent):
     )
     cpus: int = Field(ge=1, le=1024, examples=[8], description="Logical processors that Linux sees.")
     disk_free_gib: int | None = Field(
-        default=None, alias="diskFreeGiB", ge=1, le=1_000_000, examples=[100], description="Free disk in GiB where images and models go."
+        default=None,
+        alias="diskFreeGiB",
+        ge=1,
+        le=1_000_000,
+        examples=[100],
+        description="Free disk in GiB where images and models go.",
     )
-    disk_total_gib: int | None = Field(default=None, alias="diskTotalGiB", ge=1, le=1_000_000, examples=[500], description=_DISK_TOTAL)
-    shared_card: bool = Field(default=False, description="true: several engines may share one card's memory and compute.")
+    disk_total_gib: int | None = Field(
+        default=None, alias="diskTotalGiB", ge=1, le=1_000_000, examples=[500], description=_DISK_TOTAL
+    )
+    shared_card: bool = Field(
+        default=False, description="true: several engines may share one card's memory and compute."
+    )
 
     @model_validator(mode="after")
     def _wsl_memory_needs_wsl2(self) -> NvidiaMachine:
         if self.wsl_memory_gib is not None and self.platform != "wsl2":
-            raise Fault((".wslMemoryGiB", "says what .wslconfig gives WSL2, and platform is linux", "remove it, or write platform: wsl2"))
+            raise Fault(
+                (
+                    ".wslMemoryGiB",
+                    "says what .wslconfig gives WSL2, and platform is linux",
+                    "remove it, or write platform: wsl2",
+                )
+            )
         if self.wsl_memory_gib is not None and self.wsl_memory_gib > self.memory_gib:
             message = f"{self.wsl_memory_gib} is more than the machine has: memoryGiB is {self.memory_gib}"
             raise Fault((".wslMemoryGiB", message, "lower it to what .wslconfig says"))
@@ -136,9 +172,16 @@ class CpuMachine(Intent):
     memory_gib: int = Field(alias="memoryGiB", ge=1, le=4096, examples=[16], description="RAM of the machine in GiB.")
     cpus: int = Field(ge=1, le=1024, examples=[8], description="Logical processors that Linux sees.")
     disk_free_gib: int | None = Field(
-        default=None, alias="diskFreeGiB", ge=1, le=1_000_000, examples=[100], description="Free disk in GiB where images and models go."
+        default=None,
+        alias="diskFreeGiB",
+        ge=1,
+        le=1_000_000,
+        examples=[100],
+        description="Free disk in GiB where images and models go.",
     )
-    disk_total_gib: int | None = Field(default=None, alias="diskTotalGiB", ge=1, le=1_000_000, examples=[500], description=_DISK_TOTAL)
+    disk_total_gib: int | None = Field(
+        default=None, alias="diskTotalGiB", ge=1, le=1_000_000, examples=[500], description=_DISK_TOTAL
+    )
 
     @model_validator(mode="after")
     def _free_disk_is_part_of_it(self) -> CpuMachine:
@@ -148,15 +191,22 @@ class CpuMachine(Intent):
 
 def _check_disk(free: int | None, total: int | None) -> None:
     if free is not None and total is not None and free > total:
-        raise Fault((".diskFreeGiB", f"{free} is more than the disk has: diskTotalGiB is {total}", "write what `df -h` says"))
+        raise Fault(
+            (".diskFreeGiB", f"{free} is more than the disk has: diskTotalGiB is {total}", "write what `df -h` says")
+        )
 
 
 class EmbeddedCluster(Intent):
     """Upstream Kubernetes that the lab builds and runs itself in a network namespace of its own."""
 
-    driver: Literal["embedded"] = Field(description="Upstream Kubernetes from Go modules; Debian-like Linux with root or sudo.")
+    driver: Literal["embedded"] = Field(
+        description="Upstream Kubernetes from Go modules; Debian-like Linux with root or sudo."
+    )
     slot: int = Field(
-        default=0, ge=0, le=63, description="Which private address block the cluster uses; clusters side by side need different ones."
+        default=0,
+        ge=0,
+        le=63,
+        description="Which private address block the cluster uses; clusters side by side need different ones.",
     )
 
 
@@ -165,7 +215,8 @@ class MinikubeCluster(Intent):
 
     driver: Literal["minikube"] = Field(description="minikube with its Docker driver.")
     profile: DnsLabel = Field(
-        default="local-ai-lab", description="The minikube profile; an existing one that we did not make is never touched."
+        default="local-ai-lab",
+        description="The minikube profile; an existing one that we did not make is never touched.",
     )
 
 
@@ -173,23 +224,31 @@ class Pins(Intent):
     """Values that the owner insists on; the planner checks them instead of deriving them."""
 
     gpu_memory_utilization: float | None = Field(
-        default=None, gt=0, le=1, examples=[0.85], description="vLLM's --gpu-memory-utilization, a fraction of the card."
+        default=None,
+        gt=0,
+        le=1,
+        examples=[0.85],
+        description="vLLM's --gpu-memory-utilization, a fraction of the card.",
     )
     memory_limit_gib: int | None = Field(
         default=None, alias="memoryLimitGiB", ge=1, le=4096, examples=[8], description="The pod's memory limit in GiB."
     )
     enforce_eager: bool | None = Field(
-        default=None, description="vLLM's --enforce-eager: true saves the memory of CUDA graphs and answers more slowly."
+        default=None,
+        description="vLLM's --enforce-eager: true saves the memory of CUDA graphs and answers more slowly.",
     )
 
 
 class VllmModel(Intent):
     """One model served by vLLM: what is wished of it."""
 
-    name: DnsLabel = Field(examples=["phi-3-mini"], description="The name of the deployment and the `model` that clients send.")
+    name: DnsLabel = Field(
+        examples=["phi-3-mini"], description="The name of the deployment and the `model` that clients send."
+    )
     engine: Literal["vllm"] = Field(default="vllm", description="The serving engine.")
     model: CatalogId = Field(
-        examples=["phi-3-mini-4k-instruct-awq"], description="The model, as the catalogue names it, such as phi-3-mini-4k-instruct-awq."
+        examples=["phi-3-mini-4k-instruct-awq"],
+        description="The model, as the catalogue names it, such as phi-3-mini-4k-instruct-awq.",
     )
     revision: Annotated[str, _text(r"^[0-9a-f]{40}$", "commit in quotes: 40 digits and letters a to f")] | None = Field(
         default=None, description="The commit of the model repository; default: the catalogue's."
@@ -202,18 +261,27 @@ class VllmModel(Intent):
     )
     replicas: int = Field(default=1, ge=1, le=64, description="How many engines serve this model.")
     priority: int = Field(
-        default=1, ge=1, le=100, description="This model's weight where engines share what is left of a card; 2 gets twice what 1 gets."
+        default=1,
+        ge=1,
+        le=100,
+        description="This model's weight where engines share what is left of a card; 2 gets twice what 1 gets.",
     )
     kv_cache_dtype: Literal["auto", "fp8", "fp8_e5m2"] = Field(
         default="auto", description="auto keeps the model's own; fp8 halves the KV cache and costs a little accuracy."
     )
     trust_remote_code: bool = Field(
-        default=False, description="true lets the model's repository run its own code in the engine; needs a pinned revision."
+        default=False,
+        description="true lets the model's repository run its own code in the engine; needs a pinned revision.",
     )
     port: int = Field(
-        default=_DEFAULT_PORT, ge=30080, le=30095, description="The endpoint's port on the machine; each model needs its own."
+        default=_DEFAULT_PORT,
+        ge=30080,
+        le=30095,
+        description="The endpoint's port on the machine; each model needs its own.",
     )
-    environment: dict[str, str] = Field(default_factory=dict, description="Extra environment of the engine; nothing secret.")
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="Extra environment of the engine; nothing secret."
+    )
     pin: Pins = Field(default_factory=Pins, description="Values to be taken as they are; the plan still proves them.")
 
     @field_validator("name")
@@ -226,7 +294,9 @@ class VllmModel(Intent):
     @field_validator("environment")
     @classmethod
     def _environment_is_harmless(cls, value: dict[str, str]) -> dict[str, str]:
-        if found := [(f".{shown(key)}", *words) for key, text in value.items() if (words := _refused_environment(key, text))]:
+        if found := [
+            (f".{shown(key)}", *words) for key, text in value.items() if (words := _refused_environment(key, text))
+        ]:
             raise Fault(*found)
         return value
 
@@ -253,16 +323,21 @@ def _refused_environment(key: str, text: str) -> tuple[str, str] | None:
 class ModelCache(Intent):
     """Where weights are kept on the machine; survives the cluster."""
 
-    path: HostPath = Field(default="/var/lib/local-ai-lab/models", description="A folder of the machine; ~ is the user's home.")
+    path: HostPath = Field(
+        default="/var/lib/local-ai-lab/models", description="A folder of the machine; ~ is the user's home."
+    )
 
     @field_validator("path")
     @classmethod
     def _path_is_plain(cls, value: str) -> str:
         parts = value.split("/")
         if ".." in parts or "." in parts or "" in parts[1:]:
-            raise Fault(("", f"{value} holds '..', '.' or an empty part", "write it out in full, such as path: ~/models"))
+            raise Fault(
+                ("", f"{value} holds '..', '.' or an empty part", "write it out in full, such as path: ~/models")
+            )
         if re.match(
-            r"^/(etc|usr|bin|sbin|lib|lib64|boot|proc|sys|dev|run|var/lib/rancher|var/lib/kubelet|var/lib/docker|mnt/[a-z])(/|$)", value
+            r"^/(etc|usr|bin|sbin|lib|lib64|boot|proc|sys|dev|run|var/lib/rancher|var/lib/kubelet|var/lib/docker|mnt/[a-z])(/|$)",
+            value,
         ):
             message = f"{value} lies where the system, a cluster or Windows keeps its own files"
             raise Fault(("", message, "write another, such as path: ~/models"))
@@ -273,22 +348,31 @@ class Security(Intent):
     """Hardening that an environment may force down; every step down becomes a recorded Decision."""
 
     read_only_root_filesystem: bool = Field(
-        default=True, description="false only where the NVIDIA container toolkit's CDI hook fails on a read-only root filesystem."
+        default=True,
+        description="false only where the NVIDIA container toolkit's CDI hook fails on a read-only root filesystem.",
     )
 
 
 class Settings(Intent):
     """One stack file."""
 
-    machine: Annotated[NvidiaMachine | CpuMachine, Field(discriminator="kind", description="The machine itself: facts, not wishes.")]
-    cluster: Annotated[EmbeddedCluster | MinikubeCluster, Field(discriminator="driver", description="Which Kubernetes carries the stack.")]
+    machine: Annotated[
+        NvidiaMachine | CpuMachine, Field(discriminator="kind", description="The machine itself: facts, not wishes.")
+    ]
+    cluster: Annotated[
+        EmbeddedCluster | MinikubeCluster,
+        Field(discriminator="driver", description="Which Kubernetes carries the stack."),
+    ]
     models: tuple[VllmModel, ...] = Field(min_length=1, max_length=_MOST_MODELS, description="What is to be served.")
     objective: Literal["throughput", "latency", "context", "replicas"] | None = Field(
-        default=None, description="What the rest of the card is spent on; without it, every wish is taken as it is written."
+        default=None,
+        description="What the rest of the card is spent on; without it, every wish is taken as it is written.",
     )
     model_cache: ModelCache = Field(default_factory=ModelCache, description="Where weights are kept.")
     security: Security = Field(default_factory=Security, description="Hardening that may be lowered, visibly.")
-    host_changes: Literal["ask", "allow"] = Field(default="ask", description="allow: `lab up` does not ask before it changes the machine.")
+    host_changes: Literal["ask", "allow"] = Field(
+        default="ask", description="allow: `lab up` does not ask before it changes the machine."
+    )
 
     @model_validator(mode="after")
     def _parts_suit_each_other(self) -> Settings:
@@ -299,7 +383,11 @@ class Settings(Intent):
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], *, file: str = "the stack configuration", secret_keys: frozenset[str] = frozenset()
+        cls,
+        config: Mapping[str, Any],
+        *,
+        file: str = "the stack configuration",
+        secret_keys: frozenset[str] = frozenset(),
     ) -> Settings:
         """Settings from the configuration map of one stack; keys have no project prefix.
 
@@ -314,15 +402,22 @@ class Settings(Intent):
             settings = cls.model_validate_json(json.dumps(wished, allow_nan=True), by_alias=True, by_name=False)
         except ValidationError as invalid:
             error = invalid
-            if any(detail["loc"] for detail in invalid.errors(include_url=False)):  # then nobody looked at the whole yet
+            # then nobody looked at the whole yet
+            if any(detail["loc"] for detail in invalid.errors(include_url=False)):
                 more = _problems_of_the_whole(wished, file)
-        except (RecursionError, ValueError):  # such as a number of ten thousand digits, which no file reader lets through
+        # such as a number of ten thousand digits, which no file reader lets through
+        except (RecursionError, ValueError):
             problem = Problem(
-                file, "config", "is nested too deeply, or holds a number without end", "write it as the other stack files are written"
+                file,
+                "config",
+                "is nested too deeply, or holds a number without end",
+                "write it as the other stack files are written",
             )
             raise SettingsError([problem]) from None
         if error or misplaced or bare:
-            raise SettingsError([*problems_from(error, cls, file=file, project=PROJECT, misplaced=misplaced, bare=bare), *more])
+            raise SettingsError(
+                [*problems_from(error, cls, file=file, project=PROJECT, misplaced=misplaced, bare=bare), *more]
+            )
         return settings
 
 
@@ -340,7 +435,13 @@ def _collisions(models: Sequence[tuple[object, object]]) -> list[tuple[str, str,
                     free = names.free_port(taken)  # there is one: no more models than ports are allowed
                     remedy = f"write port: {free}"
                     taken.add(free)
-                found.append((f".models[{index}].{key}", f"{shown(str(value))} is what models[{first[value]}] already has", remedy))
+                found.append(
+                    (
+                        f".models[{index}].{key}",
+                        f"{shown(str(value))} is what models[{first[value]}] already has",
+                        remedy,
+                    )
+                )
             first.setdefault(value, index)
     return found
 
@@ -352,7 +453,13 @@ def _unsuited(kind: object, driver: object) -> list[tuple[str, str, str]]:
         message, other, instead = "minikube is for machines with an NVIDIA GPU here", "embedded", "nvidia"
     else:
         return []
-    return [(".cluster.driver", f"{message}, and machine.kind is {kind}", f"write driver: {other}, or in machine kind: {instead}")]
+    return [
+        (
+            ".cluster.driver",
+            f"{message}, and machine.kind is {kind}",
+            f"write driver: {other}, or in machine kind: {instead}",
+        )
+    ]
 
 
 def _problems_of_the_whole(wished: Mapping[str, Any], file: str) -> list[Problem]:

@@ -1,6 +1,7 @@
 """Turns pydantic's errors into problems a stack-file author can act on: the path inside the file, and what to type.
 
-Everything that is said about a setting (its bounds, its words, an example) is read from the JSON Schema that editors use too.
+Everything that is said about a setting (its bounds, its words, an example) is read from the JSON Schema that editors
+use too.
 """
 
 from __future__ import annotations
@@ -66,11 +67,18 @@ class _Place:
 
 
 def problems_from(
-    error: ValidationError | None, model: type[BaseModel], *, file: str, project: str, misplaced: Sequence[str], bare: Sequence[str]
+    error: ValidationError | None,
+    model: type[BaseModel],
+    *,
+    file: str,
+    project: str,
+    misplaced: Sequence[str],
+    bare: Sequence[str],
 ) -> list[Problem]:
     """All problems of one stack file.
 
-    `misplaced` are keys that hold a secret though none is declared there; `bare` are declared secrets that stand in clear text.
+    `misplaced` are keys that hold a secret though none is declared there; `bare` are declared secrets that stand in
+    clear text.
     """
     details = error.errors(include_url=False, include_input=True) if error else []
     schema = _Schema(model.model_json_schema(by_alias=True)) if details else None
@@ -79,12 +87,17 @@ def problems_from(
         if schema and not _echo(detail, details) and (not detail["loc"] or detail["loc"][0] not in misplaced):
             problems += [Problem(file, _full(path, project), *words) for path, words in _found(detail, schema)]
     problems += [
-        Problem(file, _full(shown(key), project), UNDECLARED, f"write it in clear, or type: pulumi config rm {shown(key)}")
+        Problem(
+            file, _full(shown(key), project), UNDECLARED, f"write it in clear, or type: pulumi config rm {shown(key)}"
+        )
         for key in misplaced
     ]
     problems += [
         Problem(
-            file, _full(key, project), "is a secret in clear text", f"take it out of the file and type: pulumi config set --secret {key}"
+            file,
+            _full(key, project),
+            "is a secret in clear text",
+            f"take it out of the file and type: pulumi config set --secret {key}",
         )
         for key in bare
     ]
@@ -98,7 +111,9 @@ def _full(path: str, project: str) -> str:
 def _echo(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
     """Pydantic calls a list too short when its items failed; the items' own errors say it better."""
     place = detail["loc"]
-    return detail["type"] == "too_short" and any(len(d["loc"]) > len(place) and d["loc"][: len(place)] == place for d in details)
+    return detail["type"] == "too_short" and any(
+        len(d["loc"]) > len(place) and d["loc"][: len(place)] == place for d in details
+    )
 
 
 class _Schema:
@@ -112,14 +127,20 @@ class _Schema:
         """The schema behind references and behind «or null»; keys beside a reference win."""
         while "$ref" in schema or "anyOf" in schema:
             beside = {k: v for k, v in schema.items() if k not in ("$ref", "anyOf")}
-            inner = self._definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else _first_kind(schema["anyOf"])
+            inner = (
+                self._definitions[schema["$ref"].rpartition("/")[2]]
+                if "$ref" in schema
+                else _first_kind(schema["anyOf"])
+            )
             schema = {**inner, **beside}
         return schema
 
     def tags(self, schema: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
         """The key that tells the members of a union apart, and the members by its value; empty for anything else."""
         discriminator = schema.get("discriminator", {})
-        mapping = {tag: self.resolve({"$ref": reference}) for tag, reference in discriminator.get("mapping", {}).items()}
+        mapping = {
+            tag: self.resolve({"$ref": reference}) for tag, reference in discriminator.get("mapping", {}).items()
+        }
         return discriminator.get("propertyName", ""), mapping
 
     def place(self, location: Sequence[int | str]) -> _Place:
@@ -180,14 +201,19 @@ def _unknown(place: _Place) -> tuple[str, str]:
     near = difflib.get_close_matches(place.key[:100], known, n=1)
     if near:
         return f"no such setting: {shown(place.key)}", f"write {near[0]} instead, or remove it"
-    return f"no such setting: {shown(place.key)}", f"remove it; known here: {', '.join(known)}" if known else "remove it"
+    return (
+        f"no such setting: {shown(place.key)}",
+        f"remove it; known here: {', '.join(known)}" if known else "remove it",
+    )
 
 
 def _complaint(kind: str, context: Mapping[str, Any]) -> str:
     if kind in _IS_NOT:
         return f"is not {_IS_NOT[kind]}"
     words = _COMPLAINTS.get(kind, "is not known here")
-    return words.format(**{key: _number(value) if isinstance(value, int | float) else value for key, value in context.items()})
+    return words.format(
+        **{key: _number(value) if isinstance(value, int | float) else value for key, value in context.items()}
+    )
 
 
 def _example(place: _Place, schema: _Schema) -> str:

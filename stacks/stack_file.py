@@ -1,6 +1,7 @@
 """Reads Pulumi.yaml and Pulumi.<stack>.yaml into the same configuration map that Pulumi hands a program.
 
-The YAML rules are those of Pulumi's reader (see stack_yaml). A recorded `pulumi config --json` holds the two together in the tests.
+The YAML rules are those of Pulumi's reader (see stack_yaml). A recorded `pulumi config --json` holds the two together
+in the tests.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class StackConfig:
 
 def stack_names(root: Path) -> list[str]:
     """The stacks that have a file in `root`, sorted."""
-    return sorted(m.group(1) for p in root.glob("Pulumi.*.yaml") if (m := _STACK_FILE.fullmatch(p.name)) and p.is_file())
+    return sorted(
+        m.group(1) for p in root.glob("Pulumi.*.yaml") if (m := _STACK_FILE.fullmatch(p.name)) and p.is_file()
+    )
 
 
 def stack_path(root: Path, stack: str) -> Path:
@@ -82,7 +85,13 @@ def read_stack(root: Path, stack: str) -> StackConfig:
         raise SettingsError([*found.problems, *found.settings_problems()])
     salt = document.get("encryptionsalt")
     return StackConfig(
-        stack, path.name, found.flat, found.own, frozenset(found.secrets), found.sealed, salt if isinstance(salt, str) else ""
+        stack,
+        path.name,
+        found.flat,
+        found.own,
+        frozenset(found.secrets),
+        found.sealed,
+        salt if isinstance(salt, str) else "",
     )
 
 
@@ -146,17 +155,25 @@ def _read_map(path: Path) -> dict[str, Any]:
 
     try:
         if (size := path.stat().st_size) > _LARGEST:
-            raise refuse(f"is {size:,} bytes large, and at most {_LARGEST:,} are read", "keep only the settings of one machine in it")
+            raise refuse(
+                f"is {size:,} bytes large, and at most {_LARGEST:,} are read",
+                "keep only the settings of one machine in it",
+            )
         text = path.read_text(encoding="utf-8-sig")  # Pulumi, too, skips a byte order mark
     except OSError as error:
         raise refuse(f"cannot be read: {error.strerror}", f"type: ls -l {path.name}") from None
     except UnicodeDecodeError as error:
         byte = f"byte {error.start} is 0x{error.object[error.start]:02x}"
-        raise refuse(f"is not UTF-8 text: {byte}", f"save it as UTF-8; to see what it is, type: file {path.name}") from None
+        raise refuse(
+            f"is not UTF-8 text: {byte}", f"save it as UTF-8; to see what it is, type: file {path.name}"
+        ) from None
     document, faults = stack_yaml.load(text)
     if faults:
         raise SettingsError(
-            [Problem(path.name, f"line {f.line}" if f.line else "", f.message, f.remedy.replace("FILE", path.name)) for f in faults]
+            [
+                Problem(path.name, f"line {f.line}" if f.line else "", f.message, f.remedy.replace("FILE", path.name))
+                for f in faults
+            ]
         )
     if document is None:
         raise refuse("the file is empty", _EXAMPLE)

@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("LAB_REAL_HOME", os.environ.get("LAB_REAL_HOME", os.environ["HOME"]))  # for tools that keep download caches there
+    # for tools that keep download caches there
+    monkeypatch.setenv("LAB_REAL_HOME", os.environ.get("LAB_REAL_HOME", os.environ["HOME"]))
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     for name in (
         "COLUMNS",

@@ -1,1 +1,3 @@
-"""Pulumi's own CLI, driven for one stack: its settings, its stream of events, and what a killed run left behind. Prints nothing."""
+"""Pulumi's own CLI, driven for one stack: its settings, its stream of events, and what a killed run left behind. Prints
+nothing.
+"""

@@ -1,4 +1,5 @@
-"""What the CLI says while it works: one JSON object a line on standard output, with `--json` (apitype.EngineEvent of pulumi/sdk).
+"""What the CLI says while it works: one JSON object a line on standard output, with `--json` (apitype.EngineEvent of
+pulumi/sdk).
 
 `preview`, `up`, `refresh` and `destroy` speak the same language, so one reader serves them all.
 """
@@ -24,7 +25,9 @@ SUMMARIES = ("update failed", "preview failed", "resource plan failed")
 
 @dataclass(frozen=True)
 class Step:
-    """One resource of a run. `op` is create, update, replace, delete, same or refresh; `inputs` are the new ones, secrets as "[secret]"."""
+    """One resource of a run. `op` is create, update, replace, delete, same or refresh; `inputs` are the new ones,
+    secrets as "[secret]".
+    """
 
     op: str
     urn: str
@@ -44,7 +47,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened: `seconds` since the step began, `text` what a resource said (`status` is replaced by the next one)."""
+    """Something that happened: `seconds` since the step began, `text` what a resource said (`status` is replaced by the
+    next one).
+    """
 
     kind: Kind
     step: Step | None
@@ -138,7 +143,9 @@ class Reader:
         step = self._steps.get(event.get("urn", ""))
         status = bool(event.get("ephemeral"))
         if not status:
-            self.outcome.diagnostics.append({"severity": severity.partition("#")[0], "urn": event.get("urn", ""), "message": text})
+            self.outcome.diagnostics.append(
+                {"severity": severity.partition("#")[0], "urn": event.get("urn", ""), "message": text}
+            )
         self._on_event(Event("status" if status else "message", step, text=text, severity=severity))
 
     def _summed(self, event: Mapping[str, Any]) -> None:

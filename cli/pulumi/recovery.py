@@ -1,4 +1,6 @@
-"""What a killed run of the CLI left behind, and how it is put right before the next one. Only what is certainly dead is touched."""
+"""What a killed run of the CLI left behind, and how it is put right before the next one. Only what is certainly dead is
+touched.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from stacks.settings import PROJECT
 
 
 def recover(workspace: Workspace, deployment: Mapping[str, Any]) -> list[str]:
-    """Ends orphaned plugins, takes away a dead run's lock and its pending operations; returns what was done, for people to read.
+    """Ends orphaned plugins, takes away a dead run's lock and its pending operations; returns what was done, for people
+    to read.
 
     Raises LabError where Pulumi refuses.
     """
@@ -56,7 +59,9 @@ def state_file(root: Path, stack: str) -> Path | None:
 
 
 def dead_locks(root: Path, stack: str) -> list[int]:
-    """The process ids of locks on the stack whose owner ran on this machine and is dead, where every lock is such a one."""
+    """The process ids of locks on the stack whose owner ran on this machine and is dead, where every lock is such a
+    one.
+    """
     backend = local_backend(root)
     if backend is None:
         return []

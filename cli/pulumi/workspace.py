@@ -26,7 +26,9 @@ _NO_STACK = "no stack named"
 
 @dataclass(frozen=True)
 class Workspace:
-    """The stack `stack` of the project in `root`. `backend` and `config` replace the project's own where nothing of it may be touched."""
+    """The stack `stack` of the project in `root`. `backend` and `config` replace the project's own where nothing of it
+    may be touched.
+    """
 
     root: Path
     stack: str
@@ -37,7 +39,11 @@ class Workspace:
 
     def environment(self) -> dict[str, str]:
         """What the CLI is run with, beside our own environment."""
-        found = {**surroundings(self.root, self.pulumi), "TMPDIR": str(self.temporary), "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"}
+        found = {
+            **surroundings(self.root, self.pulumi),
+            "TMPDIR": str(self.temporary),
+            "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true",
+        }
         return found | ({"PULUMI_BACKEND_URL": self.backend} if self.backend else {})
 
     def call(self, *words: str, text: str | None = None, cwd: Path | None = None) -> str:
@@ -66,7 +72,9 @@ class Workspace:
         self.call("stack", "init", self.stack, "--no-select", cwd=cwd)
 
     def on_a_copy(self) -> Workspace:
-        """The same stack with a copy of its file: Pulumi adds `encryptionsalt` where that is missing, and a preview changes nothing."""
+        """The same stack with a copy of its file: Pulumi adds `encryptionsalt` where that is missing, and a preview
+        changes nothing.
+        """
         file = stack_path(self.root, self.stack)
         self.temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
         shutil.copyfile(file, self.temporary / file.name)
@@ -82,7 +90,9 @@ class Workspace:
             [self.pulumi.program, operation, "--stack", self.stack, "--json", "--non-interactive", *skip, *config, *words],
             cwd=self.root, environment=self.environment(), on_line=reader.line, grace=_GRACE_SECONDS,
         )  # fmt: skip
-        return replace(reader.outcome, code=ended.code, errors=reader.outcome.errors + ended.errors, interrupted=ended.interrupted)
+        return replace(
+            reader.outcome, code=ended.code, errors=reader.outcome.errors + ended.errors, interrupted=ended.interrupted
+        )
 
 
 def surroundings(root: Path, pulumi: Pulumi) -> dict[str, str]:
@@ -95,7 +105,9 @@ def surroundings(root: Path, pulumi: Pulumi) -> dict[str, str]:
 
 @contextmanager
 def scratch(root: Path, stack: str, pulumi: Pulumi) -> Iterator[Workspace]:
-    """A stack of the same name that exists for the length of the block only, in a backend and with a stack file of its own."""
+    """A stack of the same name that exists for the length of the block only, in a backend and with a stack file of its
+    own.
+    """
     with tempfile.TemporaryDirectory(prefix="lab-preview-") as folder:
         place = Path(folder)
         (place / "backend").mkdir()

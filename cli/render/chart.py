@@ -1,4 +1,6 @@
-"""What a plan's bars show, in the terminal and in a picture: who holds how much of each card, and how much of each budget is used."""
+"""What a plan's bars show, in the terminal and in a picture: who holds how much of each card, and how much of each
+budget is used.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def model_rows(plan: Plan) -> list[tuple[str, ...]]:
     for model in plan.models:
         bounds = model.estimate
         speed = (
-            f"{bounds.single_tokens_per_second:g} tok/s alone, {bounds.total_tokens_per_second:g} with {bounds.requests}" if bounds else "-"
+            f"{bounds.single_tokens_per_second:g} tok/s alone, {bounds.total_tokens_per_second:g} with {bounds.requests}"
+            if bounds
+            else "-"
         )
         rows.append(
             (

@@ -1,4 +1,6 @@
-"""A run of Pulumi as people watch it: a line for each resource that changed, and on a terminal what is under way below them."""
+"""A run of Pulumi as people watch it: a line for each resource that changed, and on a terminal what is under way below
+them.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Watch:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live:
             self._live.stop()
 
@@ -57,7 +61,9 @@ class Watch:
         step = event.step
         mark, style = MARKS.get(step.op, (" ", "")) if step else (" ", "")
         if step and event.kind == "done" and event.step and step.op != "same" and step.custom:
-            self._out.print(f"  [{style}]{mark}[/] [bold]{step.name}[/]  [dim]{_short(step.type)}  {event.seconds:.1f} s[/]")
+            self._out.print(
+                f"  [{style}]{mark}[/] [bold]{step.name}[/]  [dim]{_short(step.type)}  {event.seconds:.1f} s[/]"
+            )
         elif step and event.kind == "started" and step.type == _COMMAND and step.op != "refresh" and not self._live:
             self._out.print(f"  [dim]{mark} {step.name} ...[/]")
         elif step and event.kind == "failed":
@@ -85,7 +91,9 @@ class Watch:
         lines = []
         for step, begin, said in rows[:_LONGEST]:
             mark, style = MARKS.get(step.op, (" ", ""))
-            line = Text.assemble("  ", (mark, style), " ", (step.name, "bold"), f"  {time.monotonic() - begin:.0f} s  ", (said, "dim"))
+            line = Text.assemble(
+                "  ", (mark, style), " ", (step.name, "bold"), f"  {time.monotonic() - begin:.0f} s  ", (said, "dim")
+            )
             line.truncate(width - 1, overflow="ellipsis")
             lines.append(line)
         if len(rows) > _LONGEST:

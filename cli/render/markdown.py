@@ -42,7 +42,8 @@ def stack_section(plan: Plan) -> str:
         lines += ["", "**Degraded settings**", "", *lowered]
     lines += ["", *_folded("Every setting, and why", _decisions(plan.all_decisions()))]
     lines += _folded(
-        f"What `up` would do to the machine ({'it asks first' if plan.consent == 'ask' else 'without asking'})", _host_changes(plan)
+        f"What `up` would do to the machine ({'it asks first' if plan.consent == 'ask' else 'without asking'})",
+        _host_changes(plan),
     )
     lines += _folded("Kubernetes objects, and steps on the host", _resources(objects, commands))
     return "\n".join(lines) + "\n"
@@ -54,7 +55,11 @@ def refused_section(stack: str, error: LabError) -> str:
         line
         for text in str(error).splitlines()
         for line in textwrap.wrap(
-            text, _FOLD_AT, initial_indent="", subsequent_indent=" " * (len(text) - len(text.lstrip())), replace_whitespace=False
+            text,
+            _FOLD_AT,
+            initial_indent="",
+            subsequent_indent=" " * (len(text) - len(text.lstrip())),
+            replace_whitespace=False,
         )
         or [""]
     ]
@@ -102,7 +107,9 @@ def _lowered(plan: Plan) -> list[str]:
     for model in plan.models:
         for decision in model.decisions:
             if decision.kind == "degraded":
-                who.setdefault(f"{decision.name}: {cell(decision.value)}. {_sentence(cell(decision.reason))}", []).append(model.name)
+                who.setdefault(
+                    f"{decision.name}: {cell(decision.value)}. {_sentence(cell(decision.reason))}", []
+                ).append(model.name)
     return [f"- {text}" + (f" ({', '.join(models)})" if models else "") for text, models in who.items()]
 
 
@@ -114,7 +121,10 @@ def _decisions(decisions: Sequence[Decision]) -> list[str]:
 def _host_changes(plan: Plan) -> list[str]:
     lines = []
     for change in plan.host_changes:
-        lines.append(f"- {'**root** ' if change.root else ''}{change.kind}: {change.what}" + (f" ({change.note})" if change.note else ""))
+        lines.append(
+            f"- {'**root** ' if change.root else ''}{change.kind}: {change.what}"
+            + (f" ({change.note})" if change.note else "")
+        )
         if change.command:
             lines += ["  ```", f"  {change.command}", "  ```"]
     return lines

@@ -1,4 +1,6 @@
-"""A plan as a small SVG for a pull request: one file, no fonts or scripts from elsewhere, readable on light and dark, equal for equal plans."""
+"""A plan as a small SVG for a pull request: one file, no fonts or scripts from elsewhere, readable on light and dark,
+equal for equal plans.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,23 @@ def plan_svg(plan: Plan) -> str:
         share = min(1.0, budget.need / budget.have) if budget.have else 0.0
         body.append(_text(_LEFT, y + 10, budget.name))
         body.append(_rect(_LEFT + 110, y, 300, 12, _COLOURS["unused"], f"{budget.name}: {budget.what}"))
-        body.append(_rect(_LEFT + 110, y, round(300 * share, 1), 12, _COLOURS["kv"] if budget.have else _COLOURS["work"]))
+        body.append(
+            _rect(_LEFT + 110, y, round(300 * share, 1), 12, _COLOURS["kv"] if budget.have else _COLOURS["work"])
+        )
         body.append(_text(_LEFT + 420, y + 10, budget_text(budget), "d"))
     y += 14
     for name, context, requests, replicas, kv, held, speed in model_rows(plan)[1:]:
         y += 22
         body.append(_text(_LEFT, y, f"{replicas} x {name}", "h"))
         y += 16
-        body.append(_text(_LEFT, y, f"{context} tokens, {requests} requests at once; KV cache {kv}; {held} full-length requests held", "d"))
+        body.append(
+            _text(
+                _LEFT,
+                y,
+                f"{context} tokens, {requests} requests at once; KV cache {kv}; {held} full-length requests held",
+                "d",
+            )
+        )
         if speed != "-":
             y += 16
             body.append(_text(_LEFT, y, f"upper bound from memory bandwidth: {speed}", "d"))
@@ -57,7 +68,16 @@ def _bar(segments: list[Segment], total: float, y: int) -> list[str]:
     for segment in segments:
         width = segment.gib / total * _BAR
         if width >= 0.05:
-            parts.append(_rect(round(x, 1), y, round(width, 1), 26, _COLOURS[segment.kind], f"{segment.label}: {segment.gib:.2f} GiB"))
+            parts.append(
+                _rect(
+                    round(x, 1),
+                    y,
+                    round(width, 1),
+                    26,
+                    _COLOURS[segment.kind],
+                    f"{segment.label}: {segment.gib:.2f} GiB",
+                )
+            )
         x += width
     return parts
 

@@ -1,4 +1,6 @@
-"""A plan in a terminal or a pipe: cards, budgets, models, decisions. Readable from 80 columns on; nothing is folded in a first column."""
+"""A plan in a terminal or a pipe: cards, budgets, models, decisions. Readable from 80 columns on; nothing is folded in
+a first column.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def print_cards(out: Console, plan: Plan) -> None:
         segments = card_segments(plan, card)
         label, begin = max(len(s.label) for s in segments), 0.0
         for segment in segments:
-            bar = Bar(card.total_gib, begin, begin + segment.gib, width=_bar_cells(out, label), color=_COLOURS[segment.kind])
+            bar = Bar(
+                card.total_gib, begin, begin + segment.gib, width=_bar_cells(out, label), color=_COLOURS[segment.kind]
+            )
             _print_bar(out, f"  {segment.label:{label}}  {segment.gib:5.2f} ", bar)
             begin += segment.gib
         out.print()
@@ -44,11 +48,15 @@ def print_cards(out: Console, plan: Plan) -> None:
 def print_budgets(out: Console, plan: Plan) -> None:
     """What the models share, and how much of it is used."""
     out.print("[bold]Budgets[/]")
-    name, text = (max(len(t) for t in texts) for texts in zip(*((b.name, budget_text(b)) for b in plan.budgets), strict=True))
+    name, text = (
+        max(len(t) for t in texts) for texts in zip(*((b.name, budget_text(b)) for b in plan.budgets), strict=True)
+    )
     for budget in plan.budgets:
         words = f"  {budget.name:{name}}  {budget_text(budget):{text}} "
         if budget.have:
-            _print_bar(out, words, Bar(budget.have, 0, budget.need, width=_bar_cells(out, name + text - 6), color="green"))
+            _print_bar(
+                out, words, Bar(budget.have, 0, budget.need, width=_bar_cells(out, name + text - 6), color="green")
+            )
         else:
             out.print(words.rstrip(), markup=False)
     out.print()
@@ -69,14 +77,24 @@ def print_models(out: Console, plan: Plan) -> None:
             for title, value in zip(header[1:], row[1:], strict=True):
                 out.print(f"  {title:{width}}  {value}", markup=False)
     if any(model.estimate for model in plan.models):
-        out.print("throughput bound: bandwidth / bytes that one step must read; real engines stay below it", style="dim", markup=False)
+        out.print(
+            "throughput bound: bandwidth / bytes that one step must read; real engines stay below it",
+            style="dim",
+            markup=False,
+        )
     out.print()
 
 
 def print_decisions(out: Console, plan: Plan, *, why: bool = False, sources: bool = False) -> None:
-    """The degraded and stated settings and the key derived ones, each with its reason; with `why` all, with `sources` where they come from."""
+    """The degraded and stated settings and the key derived ones, each with its reason; with `why` all, with `sources`
+    where they come from.
+    """
     decisions = list(plan.all_decisions())
-    shown = decisions if why else [d for d in decisions if d.kind in ("stated", "degraded") or d.name.rpartition(".")[2] in _KEY]
+    shown = (
+        decisions
+        if why
+        else [d for d in decisions if d.kind in ("stated", "degraded") or d.name.rpartition(".")[2] in _KEY]
+    )
     title = "Every setting, and why" if why else "Settings that matter, and why"
     out.print(f"[bold]{title}[/]")
     if out.width >= _WIDE:
@@ -84,7 +102,9 @@ def print_decisions(out: Console, plan: Plan, *, why: bool = False, sources: boo
     else:
         for decision in shown:
             value = _value(decision, most=max(8, out.width - len(decision.name) - len(decision.kind) - 7))
-            out.print(Text.assemble("  ", (decision.name, "bold"), f"  {value}  ", (decision.kind, KINDS[decision.kind])))
+            out.print(
+                Text.assemble("  ", (decision.name, "bold"), f"  {value}  ", (decision.kind, KINDS[decision.kind]))
+            )
             print_wrapped(out, _reason(decision, sources=sources), indent=6, style="dim")
     if len(shown) < len(decisions):
         out.print(f"  and {len(decisions) - len(shown)} more: ./lab plan {plan.stack} --why", style="dim", markup=False)
@@ -98,7 +118,9 @@ def _table(decisions: Iterable[Decision], *, sources: bool) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", style="dim")
     for d in decisions:
-        table.add_row(f"  {d.name}", Text(_value(d)), Text(d.kind, style=KINDS[d.kind]), Text(_reason(d, sources=sources)))
+        table.add_row(
+            f"  {d.name}", Text(_value(d)), Text(d.kind, style=KINDS[d.kind]), Text(_reason(d, sources=sources))
+        )
     return table
 
 

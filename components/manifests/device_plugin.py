@@ -28,7 +28,9 @@ def daemon_set(nvidia: NvidiaPlan) -> dict[str, Any]:
             "name": _NAME,
             "namespace": names.NVIDIA_NAMESPACE,
             "labels": labels,
-            "annotations": {f"checkov.io/skip{n}": f"{check}={reason}" for n, (check, reason) in enumerate(_EXCEPTIONS.items(), 1)},
+            "annotations": {
+                f"checkov.io/skip{n}": f"{check}={reason}" for n, (check, reason) in enumerate(_EXCEPTIONS.items(), 1)
+            },
         },
         "spec": {
             "selector": {"matchLabels": selector},

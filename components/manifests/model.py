@@ -17,7 +17,12 @@ def _metadata(model: ModelPlan, name: str | None = None) -> dict[str, Any]:
 
 def service_account(model: ModelPlan) -> dict[str, Any]:
     """An identity without a token: the engine never talks to the API server."""
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata(model), "automountServiceAccountToken": False}
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": _metadata(model),
+        "automountServiceAccountToken": False,
+    }
 
 
 def network_policy(model: ModelPlan) -> dict[str, Any]:
@@ -73,7 +78,8 @@ def endpoint(model: ModelPlan) -> dict[str, Any]:
 
 
 def deployment(model: ModelPlan, *, claim: str, api_key_mark: Any = None) -> dict[str, Any]:
-    """The engines, with weights from the PersistentVolumeClaim `claim`; `api_key_mark` changes when the endpoint's key does.
+    """The engines, with weights from the PersistentVolumeClaim `claim`; `api_key_mark` changes when the endpoint's key
+    does.
 
     Recreate, because a second pod would wait for ever for the GPU of the first.
     """
@@ -111,7 +117,10 @@ def deployment(model: ModelPlan, *, claim: str, api_key_mark: Any = None) -> dic
                     "volumes": [
                         {"name": "models", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}},
                         {"name": "tmp", "emptyDir": {"sizeLimit": f"{model.resources.scratch_mib}Mi"}},
-                        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{model.resources.shared_memory_mib}Mi"}},
+                        {
+                            "name": "shm",
+                            "emptyDir": {"medium": "Memory", "sizeLimit": f"{model.resources.shared_memory_mib}Mi"},
+                        },
                     ],
                 },
             },
@@ -134,7 +143,9 @@ def _container(model: ModelPlan, *, api_key: bool) -> dict[str, Any]:
     life = model.lifecycle
     environment: list[dict[str, Any]] = [{"name": k, "value": v} for k, v in sorted(model.environment.items())]
     if api_key:
-        environment.append({"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": {"name": names.API_KEY_SECRET, "key": "apiKey"}}})
+        environment.append(
+            {"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": {"name": names.API_KEY_SECRET, "key": "apiKey"}}}
+        )
     health = {"httpGet": {"path": "/health", "port": "http"}}
     return {
         "name": "vllm",
@@ -179,5 +190,10 @@ def _resources(model: ModelPlan) -> dict[str, Any]:
             "ephemeral-storage": f"{plan.scratch_mib // 2}Mi",
             **gpus,
         },
-        "limits": {"cpu": plan.cpu_limit, "memory": f"{plan.memory_limit_mib}Mi", "ephemeral-storage": f"{plan.scratch_mib * 2}Mi", **gpus},
+        "limits": {
+            "cpu": plan.cpu_limit,
+            "memory": f"{plan.memory_limit_mib}Mi",
+            "ephemeral-storage": f"{plan.scratch_mib * 2}Mi",
+            **gpus,
+        },
     }

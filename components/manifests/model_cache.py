@@ -1,4 +1,6 @@
-"""The model cache as Kubernetes sees it: a folder of the node behind a local PersistentVolume, so that pods need no hostPath."""
+"""The model cache as Kubernetes sees it: a folder of the node behind a local PersistentVolume, so that pods need no
+hostPath.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def persistent_volume(cache: ModelCachePlan, node: str) -> dict[str, Any]:
             "local": {"path": str(Path(cache.node_path).expanduser())},  # the kubelet knows no home
             "nodeAffinity": {
                 "required": {
-                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]
+                    "nodeSelectorTerms": [
+                        {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+                    ]
                 }
             },
         },

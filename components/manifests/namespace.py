@@ -41,7 +41,11 @@ def api_key_secret(key: Any) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": names.API_KEY_SECRET, "namespace": names.MODELS_NAMESPACE, "labels": names.common_labels("gateway")},
+        "metadata": {
+            "name": names.API_KEY_SECRET,
+            "namespace": names.MODELS_NAMESPACE,
+            "labels": names.common_labels("gateway"),
+        },
         "type": "Opaque",
         "stringData": {"apiKey": key},
     }

@@ -1,4 +1,6 @@
-"""Programs from Debian packages without installing them: apt's own resolver and signature checks, unpacked into a private prefix."""
+"""Programs from Debian packages without installing them: apt's own resolver and signature checks, unpacked into a
+private prefix.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def unpack(packages: Sequence[str], cache: Path) -> Path:
 def download(packages: Sequence[str], folder: Path, cache: Path) -> dict[str, str]:
     """Puts the missing ones of `packages` with all they need into `folder` as .deb files; returns name -> version.
 
-    apt verifies them against its signed lists; where the system has no lists, or they are too old, private ones are fetched.
+    apt verifies them against its signed lists; where the system has no lists, or they are too old, private ones are
+    fetched.
     """
     try:
         return _download(packages, folder, ())
@@ -89,8 +92,12 @@ def _download(packages: Sequence[str], folder: Path, options: Sequence[str]) -> 
 
 
 def parse_simulation(text: str, packages: Sequence[str]) -> dict[str, str]:
-    """The packages that apt would install, name -> version; upgrades of installed ones only where they were asked for by name."""
-    found = [m for m in _SIMULATED.finditer(text) if m["name"] not in _NEVER and (not m["old"] or m["name"] in packages)]
+    """The packages that apt would install, name -> version; upgrades of installed ones only where they were asked for
+    by name.
+    """
+    found = [
+        m for m in _SIMULATED.finditer(text) if m["name"] not in _NEVER and (not m["old"] or m["name"] in packages)
+    ]
     return {m["name"]: m["version"] for m in found}
 
 
@@ -108,7 +115,9 @@ def _folder(packages: Sequence[str], cache: Path) -> Path:
     try:
         release = platform.freedesktop_os_release()
     except OSError:
-        raise HostError("this Linux does not say which distribution it is", remedy="the embedded driver needs Debian or Ubuntu") from None
+        raise HostError(
+            "this Linux does not say which distribution it is", remedy="the embedded driver needs Debian or Ubuntu"
+        ) from None
     codename = release.get("VERSION_CODENAME", release.get("ID", "debian"))
     key = hashlib.sha256(repr((sorted(packages), codename, os.uname().machine)).encode()).hexdigest()[:12]
     return cache / "debian" / f"{codename}-{key}"

@@ -28,7 +28,8 @@ class Cost:
     peak_gib: float = 0.9
 
 
-# Measured with getrusage on two shared cores of an x86_64 server, Go 1.26.8, empty caches; in one module the programs in this order,
+# Measured with getrusage on two shared cores of an x86_64 server, Go 1.26.8, empty caches; in one module the programs
+# in this order,
 # each finding what the ones before it have compiled.
 COSTS: Final[dict[str, Cost]] = {
     "pulumi": Cost(451, 1.9),
@@ -65,7 +66,8 @@ def parallel(name: str) -> int:
     peak, free = cost(name).peak_gib, free_gib()
     if free < peak:
         raise HostError(
-            f"building {name} takes {peak:.1f} GiB of memory, {free:.1f} GiB are free", remedy="end other programs, and run the same again"
+            f"building {name} takes {peak:.1f} GiB of memory, {free:.1f} GiB are free",
+            remedy="end other programs, and run the same again",
         )
     return min(processors(), int(free / peak))
 

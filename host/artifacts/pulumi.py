@@ -1,4 +1,6 @@
-"""Pulumi's CLI and plugins: the person's own where they are new enough, else ours in the cache, from releases or from Go modules."""
+"""Pulumi's CLI and plugins: the person's own where they are new enough, else ours in the cache, from releases or from
+Go modules.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,12 @@ class Pulumi:
         if self.home is not None:
             path = os.environ.get("PATH", os.defpath)
             folder = str(self.program.parent)
-            found |= {"PULUMI_HOME": str(self.home), "PATH": path if path.startswith(folder) else f"{folder}{os.pathsep}{path}"}
-        if self.origin == "modules":  # the release host cannot be reached: a missing plugin is an error at once, and not after a minute
+            found |= {
+                "PULUMI_HOME": str(self.home),
+                "PATH": path if path.startswith(folder) else f"{folder}{os.pathsep}{path}",
+            }
+        # the release host cannot be reached: a missing plugin is an error at once, and not after a minute
+        if self.origin == "modules":
             found["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"
         return found
 
@@ -69,7 +75,9 @@ def get(cache: Path, plugins: Mapping[str, str]) -> Pulumi:
 
 def _on_path(cache: Path) -> Pulumi | None:
     """The person's own CLI with its language host, if it is new enough."""
-    path = os.pathsep.join(p for p in os.environ.get("PATH", "").split(os.pathsep) if p and not Path(p).is_relative_to(cache))
+    path = os.pathsep.join(
+        p for p in os.environ.get("PATH", "").split(os.pathsep) if p and not Path(p).is_relative_to(cache)
+    )
     program = shutil.which("pulumi", path=path)
     if program is None:
         return None
@@ -77,7 +85,9 @@ def _on_path(cache: Path) -> Pulumi | None:
     if not (beside.exists() or shutil.which(_LANGUAGE_HOST, path=path)):
         return None
     try:
-        said = command.run([program, "version"], timeout=_VERSION_SECONDS, environment={"PULUMI_SKIP_UPDATE_CHECK": "true"}).stdout
+        said = command.run(
+            [program, "version"], timeout=_VERSION_SECONDS, environment={"PULUMI_SKIP_UPDATE_CHECK": "true"}
+        ).stdout
     except command.CommandFailed:
         return None
     version = re.match(r"v?(\d+)\.(\d+)\.(\d+)", said.strip())
@@ -109,7 +119,10 @@ def _make_cli(cache: Path) -> Pulumi:
     files.write_atomic(home / "cli.json", json.dumps({"version": version, "origin": origin}))
     made = _in_cache(cache)
     if made is None:
-        raise HostError(f"{home} does not hold the Pulumi CLI that was just made", remedy=f"rm -rf {home}, and run the same command again")
+        raise HostError(
+            f"{home} does not hold the Pulumi CLI that was just made",
+            remedy=f"rm -rf {home}, and run the same command again",
+        )
     return made
 
 
@@ -126,7 +139,9 @@ def _plugin(home: Path, name: str, version: str) -> Path:
 
 
 def _place_plugin(cli: Pulumi, name: str, version: str, cache: Path) -> None:
-    """Puts a plugin where the CLI looks for it: its recorded release, else what the CLI itself installs, else one from Go modules."""
+    """Puts a plugin where the CLI looks for it: its recorded release, else what the CLI itself installs, else one from
+    Go modules.
+    """
     target = _plugin(_home_of(cli), name, version)
     folder = releases.obtain(f"pulumi-resource-{name}", version, cache)
     if folder is None:

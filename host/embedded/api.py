@@ -21,10 +21,14 @@ class ApiError(HostError):
         self.status = status
 
 
-def request(layout: Layout, method: str, path: str, body: Any = None, *, seconds: float = 5.0, pair: str = "bootstrap") -> Any:
+def request(
+    layout: Layout, method: str, path: str, body: Any = None, *, seconds: float = 5.0, pair: str = "bootstrap"
+) -> Any:
     """One request with the certificate `pair`; returns the parsed JSON, or the text where it is none. Raises ApiError."""
     try:
-        connection = http.client.HTTPSConnection(layout.plan.address, 6443, timeout=seconds, context=_context(layout.pki, pair))
+        connection = http.client.HTTPSConnection(
+            layout.plan.address, 6443, timeout=seconds, context=_context(layout.pki, pair)
+        )
         try:
             headers = {"Content-Type": "application/apply-patch+yaml" if method == "PATCH" else "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)

@@ -88,7 +88,9 @@ def remove(layout: Layout) -> list[Path]:
 
 
 def _delegate(folder: Path) -> None:
-    """v2: lets children of `folder` have the controllers that are there; one that cannot be given is found missing by the kubelet."""
+    """v2: lets children of `folder` have the controllers that are there; one that cannot be given is found missing by
+    the kubelet.
+    """
     offered = set((folder / "cgroup.controllers").read_text().split())
     for controller in _V2_CONTROLLERS:
         if controller in offered:

@@ -22,7 +22,8 @@ def rendered(layout: Layout, *, pause_image: str, cni_plugins: Path) -> dict[Pat
         folder / "admission.json": admission(),
         folder / "containerd.toml": containerd(layout, pause_image=pause_image, cni_plugins=cni_plugins),
         folder / "cni" / "net.d" / "10-lab.conflist": cni(layout),
-        # No name server of the machine can be reached from inside; pods get the cluster's own DNS service where there is one.
+        # No name server of the machine can be reached from inside; pods get the cluster's own DNS service where there
+        # is one.
         folder / "resolv.conf": "options timeout:1\n",
     }
     files.update({folder / f"{client}.kubeconfig": pki.kubeconfig(layout, client, client) for client in CLIENTS})
@@ -47,7 +48,9 @@ def kubelet(layout: Layout) -> str:
 
 
 def kube_proxy(layout: Layout) -> str:
-    """KubeProxyConfiguration. Node ports answer on the node's address alone; conntrack's machine-wide limits are left alone."""
+    """KubeProxyConfiguration. Node ports answer on the node's address alone; conntrack's machine-wide limits are left
+    alone.
+    """
     return _json({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
         "clientConnection": {"kubeconfig": str(layout.config / "kube-proxy.kubeconfig")},

@@ -1,4 +1,6 @@
-"""Brings a cluster from whatever state it is in to the one that its plan says; changes nothing where nothing has to change."""
+"""Brings a cluster from whatever state it is in to the one that its plan says; changes nothing where nothing has to
+change.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Converging:
         ownership.mark(layout)
         supervisor = self._surroundings()
         self._certificates()
-        rendered = configs.rendered(layout, pause_image=images.pause_reference(self._parts), cni_plugins=self._parts.cni_plugins)
+        rendered = configs.rendered(
+            layout, pause_image=images.pause_reference(self._parts), cni_plugins=self._parts.cni_plugins
+        )
         self._write(rendered, supervisor)
         wanted = programs.all_programs(layout, self._parts, rendered)
         fresh = not (layout.state / "etcd" / "member").exists()
@@ -79,7 +83,9 @@ class Converging:
             self.changes.append("made certificates")
 
     def _write(self, rendered: dict[Path, str], supervisor: Supervisor) -> None:
-        """Writes what differs. Its readers are marked first: a kill between the two leaves a restart too many, never one too few."""
+        """Writes what differs. Its readers are marked first: a kill between the two leaves a restart too many, never
+        one too few.
+        """
         for path, text in rendered.items():
             if path.exists() and path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == 0o600:
                 continue
@@ -110,7 +116,9 @@ class Converging:
                 hung = waited > _HUNG_SECONDS and starts == 0
                 if waited > _READY_SECONDS or starts > 5:
                     log = f"  the end of {program.name}.log:\n{supervisor.tail(program.name)}"
-                    raise HostError(f"{what}: {last}\n{log}", remedy="run it again; if it stays: `lab down`, then `lab up`")
+                    raise HostError(
+                        f"{what}: {last}\n{log}", remedy="run it again; if it stays: `lab down`, then `lab up`"
+                    )
                 if hung or not supervisor.find(program.name):
                     starts += 1
                     supervisor.stop(program.name, grace=3.0)

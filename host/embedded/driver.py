@@ -21,7 +21,9 @@ from stacks.planning.plan import EmbeddedPlan
 
 
 def ensure(environment: Mapping[str, str]) -> None:
-    """The cluster of LAB_SPEC runs and is healthy afterwards; prints one JSON line of what was changed. Raises HostError."""
+    """The cluster of LAB_SPEC runs and is healthy afterwards; prints one JSON line of what was changed. Raises
+    HostError.
+    """
     layout = _layout(environment)
     running = namespaces.present(layout) if os.geteuid() == 0 else False
     ready = parts.available(layout.plan, layout.cache)
@@ -31,14 +33,22 @@ def ensure(environment: Mapping[str, str]) -> None:
     made = parts.make(layout.plan, layout.cache)
     if os.geteuid() != 0:
         state.folder(layout.stack).mkdir(parents=True, exist_ok=True)  # the caller's own, before root writes into it
-        images.build(layout.plan)  # as the caller, who owns the cache and whose mirrors hold; it takes root itself where it must
+        # as the caller, who owns the cache and whose mirrors hold; it takes root itself where it must
+        images.build(layout.plan)
         _as_root("ensure", environment)
     _use_tools(made)
     with files.lock(_lock(layout), what=f"the cluster {layout.plan.name}"):
         ownership.require(layout)
         converging = Converging(layout, made)
         converging.run(int(environment.get("LAB_EPOCH", "0")))
-    _say({"cluster": layout.plan.name, "server": layout.server, "kubeconfig": layout.plan.kubeconfig, "changed": converging.changes})
+    _say(
+        {
+            "cluster": layout.plan.name,
+            "server": layout.server,
+            "kubeconfig": layout.plan.kubeconfig,
+            "changed": converging.changes,
+        }
+    )
 
 
 def status(environment: Mapping[str, str]) -> None:
@@ -121,7 +131,9 @@ def _use_tools(made: parts.Parts) -> None:
     """Our own calls of ip find the private prefix behind the machine's."""
     ours = made.environment()
     if "LD_LIBRARY_PATH" in ours:
-        os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (os.environ.get("LD_LIBRARY_PATH"), ours["LD_LIBRARY_PATH"])))
+        os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(
+            filter(None, (os.environ.get("LD_LIBRARY_PATH"), ours["LD_LIBRARY_PATH"]))
+        )
     os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", ours["PATH"]))
 
 

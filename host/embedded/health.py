@@ -1,6 +1,8 @@
-"""Looks at the listeners on the loopback of a cluster's namespace; run inside it: `python -m host.embedded.health PKI_FOLDER`.
+"""Looks at the listeners on the loopback of a cluster's namespace; run inside it: `python -m host.embedded.health
+PKI_FOLDER`.
 
-Prints one JSON object: program -> "" where it is healthy, else what is wrong. Imports nothing of ours, so that it starts at once.
+Prints one JSON object: program -> "" where it is healthy, else what is wrong. Imports nothing of ours, so that it
+starts at once.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def look(pki: Path, name: str) -> str:
             context = ssl.create_default_context(cafile=str(pki / authority))
             if name == "etcd":
                 context.load_cert_chain(pki / "kube-apiserver-etcd.crt", pki / "kube-apiserver-etcd.key")
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_SECONDS, context=context)
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                "127.0.0.1", port, timeout=_SECONDS, context=context
+            )
         else:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
         connection.request("GET", path)

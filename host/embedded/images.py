@@ -1,8 +1,8 @@
 """Images of a cluster without a registry: the pause image, made here, and those that the image builder offers.
 
-A built image is not copied. Its documents are imported without the layer, and the layer's snapshot is filled with hard links to the files that
-the builder keeps: containerd runs pods from a snapshot and needs no archive for that. Snapshots are lower layers of overlay file systems, which
-the kernel never writes to.
+A built image is not copied. Its documents are imported without the layer, and the layer's snapshot is filled with hard
+links to the files that the builder keeps: containerd runs pods from a snapshot and needs no archive for that. Snapshots
+are lower layers of overlay file systems, which the kernel never writes to.
 """
 
 from __future__ import annotations
@@ -36,7 +36,14 @@ def pause_reference(parts: Parts) -> str:
 
 def ctr(layout: Layout, parts: Parts, *arguments: str, timeout: float = 20, check: bool = True) -> str:
     """One call of containerd's own client in Kubernetes' namespace; returns what it printed. Raises CommandFailed."""
-    words: list[str | Path] = [parts.containerd / "ctr", "--address", layout.containerd_socket, "--namespace", "k8s.io", *arguments]
+    words: list[str | Path] = [
+        parts.containerd / "ctr",
+        "--address",
+        layout.containerd_socket,
+        "--namespace",
+        "k8s.io",
+        *arguments,
+    ]
     return command.run(words, timeout=timeout, check=check).stdout
 
 
@@ -81,14 +88,20 @@ def write_pause(archive: Path, program: bytes, reference: str) -> None:
     blobs = {f"blobs/sha256/{_digest(b).removeprefix('sha256:')}": (b, 0o644) for b in (layer, config, manifest)}
     archive.parent.mkdir(parents=True, exist_ok=True)
     temporary = archive.with_name(f".{archive.name}")
-    temporary.write_bytes(_tar({"oci-layout": (b'{"imageLayoutVersion":"1.0.0"}', 0o644), "index.json": (index, 0o644), **blobs}))
+    temporary.write_bytes(
+        _tar({"oci-layout": (b'{"imageLayoutVersion":"1.0.0"}', 0o644), "index.json": (index, 0o644), **blobs})
+    )
     temporary.replace(archive)
 
 
 def forget_containers(layout: Layout, parts: Parts) -> None:
-    """Removes what containerd remembers of containers of an earlier life of the cluster; images stay. Best effort, bounded."""
+    """Removes what containerd remembers of containers of an earlier life of the cluster; images stay. Best effort,
+    bounded.
+    """
     for kind in ("tasks", "containers", "snapshots"):
-        listed = ctr(layout, parts, kind, "list", *(() if kind == "snapshots" else ("--quiet",)), timeout=10, check=False)
+        listed = ctr(
+            layout, parts, kind, "list", *(() if kind == "snapshots" else ("--quiet",)), timeout=10, check=False
+        )
         names = [line.split()[0] for line in listed.splitlines() if line.split()]
         if kind == "snapshots":
             names = [line.split()[0] for line in listed.splitlines() if line.endswith("Active")]
@@ -131,7 +144,10 @@ def _link(layout: Layout, parts: Parts, image: Image) -> None:
     (mount,) = json.loads(ctr(layout, parts, "snapshots", "prepare", "--mounts", _UNFINISHED))
     target = Path(mount["Source"])
     linked = ["--link"] if _can_link(image.layout / "index.json", target) else []
-    command.run([*alone(layout.run / "import.busy"), "cp", "--archive", *linked, f"{image.rootfs}/.", target], timeout=_FILL_SECONDS)
+    command.run(
+        [*alone(layout.run / "import.busy"), "cp", "--archive", *linked, f"{image.rootfs}/.", target],
+        timeout=_FILL_SECONDS,
+    )
     if not linked:
         os.sync()
     ctr(layout, parts, "snapshots", "commit", image.chain(), _UNFINISHED, timeout=120)

@@ -1,7 +1,8 @@
 """The cluster's network and mount namespaces, its veth pair and its routes.
 
-The mount namespace hides the fixed paths of kubelet, containerd and CNI behind folders of the cluster, so that two clusters never share
-them and the machine's own /var/lib, /etc and /run see none of it. All mounts of pods end with the namespace.
+The mount namespace hides the fixed paths of kubelet, containerd and CNI behind folders of the cluster, so that two
+clusters never share them and the machine's own /var/lib, /etc and /run see none of it. All mounts of pods end with the
+namespace.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def make(layout: Layout) -> None:
     """Makes both namespaces anew and pins them; whatever ran in earlier ones must be gone. Raises HostError."""
     _ready(layout).unlink(missing_ok=True)
     unpin(layout)
-    for stale in (layout.run / "containerd", layout.run / "cni"):  # of processes that ended with the old namespaces, as a reboot would
+    # of processes that ended with the old namespaces, as a reboot would
+    for stale in (layout.run / "containerd", layout.run / "cni"):
         shutil.rmtree(stale, ignore_errors=True)
     pins = layout.network_namespace.parent
     pins.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -89,7 +91,9 @@ def make(layout: Layout) -> None:
     own = [f"--net={layout.network_namespace}", f"--mount={layout.mount_namespace}", "--propagation", "slave"]
     with _mount_points_alone(layout):  # until the namespace is pinned nobody could know that they are in use
         _make_mount_points(layout, list(hidden))
-        command.run(["setpriv", "--pdeathsig", "KILL", "unshare", *own, "sh", "-c", "\n".join(script)], timeout=_SECONDS)
+        command.run(
+            ["setpriv", "--pdeathsig", "KILL", "unshare", *own, "sh", "-c", "\n".join(script)], timeout=_SECONDS
+        )
 
 
 def connect(layout: Layout) -> bool:
@@ -99,7 +103,8 @@ def connect(layout: Layout) -> bool:
     disconnect(layout)
     node, link = layout.plan.address, layout.link
     inside = f"nsenter --net={layout.network_namespace} -- ip"
-    command.run(f"{inside} link delete eth0".split(), timeout=_SECONDS, check=False)  # of a killed run; its other end goes with it
+    # of a killed run; its other end goes with it
+    command.run(f"{inside} link delete eth0".split(), timeout=_SECONDS, check=False)
     command.run(f"{inside} link add {link} type veth peer name eth0".split(), timeout=_SECONDS)
     # Marked before it comes out to the machine: there is never a link there of which nobody knows whose it is.
     command.run([*f"{inside} link set {link} alias".split(), layout.link_alias], timeout=_SECONDS)
@@ -151,7 +156,9 @@ def release_mount_points(layout: Layout) -> None:
         others = [p for p in layout.run.parent.glob("*/ns/mnt") if p != layout.mount_namespace and _is_pinned(p)]
         if others or not record.exists():
             return
-        for folder in sorted((Path(p) for p in json.loads(record.read_text(encoding="utf-8"))), key=lambda p: -len(p.parts)):
+        for folder in sorted(
+            (Path(p) for p in json.loads(record.read_text(encoding="utf-8"))), key=lambda p: -len(p.parts)
+        ):
             with contextlib.suppress(OSError):  # not empty: somebody else uses it by now
                 folder.rmdir()
         record.unlink()
@@ -161,7 +168,8 @@ def _make_mount_points(layout: Layout, wanted: list[Path]) -> None:
     record = layout.cache / "mount-points.json"
     made = set(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else set()
     missing = [str(folder) for path in wanted for folder in (path, *path.parents) if not folder.exists()]
-    files.write_atomic(record, json.dumps(sorted(made | set(missing))))  # before they are made: a killed run leaves none unknown
+    # before they are made: a killed run leaves none unknown
+    files.write_atomic(record, json.dumps(sorted(made | set(missing))))
     for path in wanted:
         path.mkdir(parents=True, exist_ok=True)
 
@@ -180,7 +188,9 @@ def _is_connected(layout: Layout) -> bool:
         return False
     routes = command.run(f"ip -json route show dev {layout.link}".split(), timeout=_SECONDS, check=False).stdout
     inside = command.run(
-        f"nsenter --net={layout.network_namespace} -- ip -json address show dev eth0".split(), timeout=_SECONDS, check=False
+        f"nsenter --net={layout.network_namespace} -- ip -json address show dev eth0".split(),
+        timeout=_SECONDS,
+        check=False,
     ).stdout
     try:
         destinations = {r.get("dst") for r in json.loads(routes or "[]")}

@@ -34,7 +34,9 @@ def look(layout: Layout) -> dict[str, str]:
 
 
 def node_problem(layout: Layout) -> str:
-    """Why the node is not ready, or the empty text. Lease and heartbeat tell a living kubelet from a Ready that nobody renewed."""
+    """Why the node is not ready, or the empty text. Lease and heartbeat tell a living kubelet from a Ready that nobody
+    renewed.
+    """
     node = layout.plan.node
     try:
         conditions = api.request(layout, "GET", f"/api/v1/nodes/{node}")["status"].get("conditions", [])
@@ -55,4 +57,6 @@ def node_problem(layout: Layout) -> str:
 
 def _age(moment: str) -> float:
     """Seconds since an API time."""
-    return (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(moment.replace("Z", "+00:00"))).total_seconds()
+    return (
+        datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    ).total_seconds()

@@ -16,7 +16,13 @@ MARK = "owner.json"
 def mark(layout: Layout) -> None:
     """Writes the marks, where they are missing: one that survives a reboot and one that does not."""
     text = json.dumps(
-        {"by": names.PART_OF, "cluster": layout.plan.name, "stack": layout.stack, "state": str(layout.state), "slot": layout.plan.slot},
+        {
+            "by": names.PART_OF,
+            "cluster": layout.plan.name,
+            "stack": layout.stack,
+            "state": str(layout.state),
+            "slot": layout.plan.slot,
+        },
         indent=1,
     )
     for folder, mode in ((layout.state, 0o700), (layout.run, 0o700)):
@@ -29,14 +35,19 @@ def mark(layout: Layout) -> None:
 def foreign(layout: Layout) -> Iterable[str]:
     """What stands in the cluster's places and is not ours, or not of this cluster."""
     for folder in (layout.state, layout.run):
-        if not folder.exists() or all(p.name.startswith(f".{MARK}.") for p in folder.iterdir()):  # the half-written mark of a killed run
+        # the half-written mark of a killed run
+        if not folder.exists() or all(p.name.startswith(f".{MARK}.") for p in folder.iterdir()):
             continue
         try:
             said = json.loads((folder / MARK).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             yield f"{folder} was not made by us (no {MARK} in it): move it away, or take another stack name"
             continue
-        if said.get("by") != names.PART_OF or said.get("cluster") != layout.plan.name or said.get("state") != str(layout.state):
+        if (
+            said.get("by") != names.PART_OF
+            or said.get("cluster") != layout.plan.name
+            or said.get("state") != str(layout.state)
+        ):
             yield f"{folder} belongs to the cluster {said.get('cluster')!r} with its state in {said.get('state')}"
         elif said.get("slot") != layout.plan.slot:
             yield f"the cluster {layout.plan.name} is on slot {said.get('slot')}, the plan says {layout.plan.slot}: destroy it first (`lab down {layout.stack}`)"

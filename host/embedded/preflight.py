@@ -1,4 +1,6 @@
-"""What a machine must have before anything is touched: every missing thing at once, each with what to do, and another driver."""
+"""What a machine must have before anything is touched: every missing thing at once, each with what to do, and another
+driver.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ ALTERNATIVE = "or let another driver do it: cluster.driver: minikube in the stac
 
 
 def check(layout: Layout, *, warm: bool) -> None:
-    """Raises HostError with all that is missing. `warm`: the programs are there already, so less disk is needed. Touches nothing."""
+    """Raises HostError with all that is missing. `warm`: the programs are there already, so less disk is needed.
+    Touches nothing.
+    """
     problems = [*_machine(), *_rights(), *_programs()]
     # Only root can read the folders of a cluster that is there; the same check runs again as root.
     if os.geteuid() == 0 or not (layout.state.exists() or layout.run.exists()):
@@ -50,7 +54,10 @@ def check(layout: Layout, *, warm: bool) -> None:
     if os.geteuid() == 0 and not problems:
         problems += _features()
     if problems:
-        raise HostError("this machine cannot carry the embedded cluster:\n" + "\n".join(f"  - {p}" for p in problems), remedy=ALTERNATIVE)
+        raise HostError(
+            "this machine cannot carry the embedded cluster:\n" + "\n".join(f"  - {p}" for p in problems),
+            remedy=ALTERNATIVE,
+        )
 
 
 def _machine() -> Iterable[str]:
@@ -104,7 +111,11 @@ def _addresses(layout: Layout) -> Iterable[str]:
     if not 0 <= layout.plan.slot <= SLOTS:
         yield f"slot {layout.plan.slot} does not exist: write one from 0 to {SLOTS} as cluster.slot"
         return
-    shown = command.run(["ip", "-json", "route", "show", "table", "main"], timeout=20, check=False).stdout if shutil.which("ip") else ""
+    shown = (
+        command.run(["ip", "-json", "route", "show", "table", "main"], timeout=20, check=False).stdout
+        if shutil.which("ip")
+        else ""
+    )
     yield from conflicts(layout, json.loads(shown or "[]"))
 
 

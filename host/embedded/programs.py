@@ -11,7 +11,8 @@ from host.embedded.supervise import Program
 
 FIRST = ("etcd", "containerd", "kube-apiserver")
 SECOND = ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
-# Seconds between SIGTERM and SIGKILL when one is restarted. The API server waits for its watchers, so it is not asked for long.
+# Seconds between SIGTERM and SIGKILL when one is restarted. The API server waits for its watchers, so it is not asked
+# for long.
 GRACE = {"etcd": 10.0, "containerd": 10.0, "kube-apiserver": 5.0, "kubelet": 5.0}
 _CERTIFICATES = {
     "etcd": ("etcd", "etcd-ca"),

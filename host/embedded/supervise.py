@@ -1,4 +1,6 @@
-"""Long-running programs without a service manager: records that survive our own death, and kills that never hit a stranger."""
+"""Long-running programs without a service manager: records that survive our own death, and kills that never hit a
+stranger.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from host import files
 from stacks.errors import HostError
 
 _LOG_LIMIT = 32 << 20
-# The child writes its own record before it becomes the program, and holds the launch lock until then: no kill of ours, at whatever
+# The child writes its own record before it becomes the program, and holds the launch lock until then: no kill of ours,
+# at whatever
 # instant, leaves a process that the next run does not know.
 _LAUNCH = """set -e
 record=$1; shift
@@ -108,8 +111,20 @@ class Supervisor:
         self.forget_digest(program.name)
         with self._log(program.name) as log, (self._folder / f"{program.name}.launch").open("a") as held:
             fcntl.flock(held.fileno(), fcntl.LOCK_EX)
-            words = ["sh", "-c", _LAUNCH, "launch", str(record), *map(str, self._cgroups), "--", *self._prefix, *program.arguments]
-            child = subprocess.Popen(words, stdin=held, stdout=log, stderr=log, start_new_session=True, cwd="/", env=self._environment)
+            words = [
+                "sh",
+                "-c",
+                _LAUNCH,
+                "launch",
+                str(record),
+                *map(str, self._cgroups),
+                "--",
+                *self._prefix,
+                *program.arguments,
+            ]
+            child = subprocess.Popen(
+                words, stdin=held, stdout=log, stderr=log, start_new_session=True, cwd="/", env=self._environment
+            )
         deadline = time.monotonic() + 10
         while not record.exists():
             if child.poll() is not None or time.monotonic() > deadline:

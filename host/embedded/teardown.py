@@ -16,9 +16,11 @@ from stacks.errors import HostError
 
 
 def remove(layout: Layout, *, by_stack: bool) -> None:
-    """Stops, unmounts, disconnects, deletes. Raises HostError with all that would not go; run again it tries those again.
+    """Stops, unmounts, disconnects, deletes. Raises HostError with all that would not go; run again it tries those
+    again.
 
-    `by_stack`: the stack itself ends, so that its next cluster owes nothing to this one; otherwise the record stays that there was one.
+    `by_stack`: the stack itself ends, so that its next cluster owes nothing to this one; otherwise the record stays
+    that there was one.
     """
     found = supervisor(layout, None, [])
     # The kubelet first, else it starts again what we stop. Nothing is asked politely: the data goes with the programs.
@@ -33,7 +35,8 @@ def remove(layout: Layout, *, by_stack: bool) -> None:
     state.record(layout.stack, state.epoch(layout.stack) + 1, "" if by_stack else recorded_uid(layout.stack) or "")
     problems = [f"process {pid} ({_name(pid)})" for pid in sorted(left)] + [f"cgroup {path}" for path in stuck]
     if not problems:  # the marks stay as long as anything of ours does
-        # containerd's folder goes too: links to images that stay, and what a later cluster of this name must not remember.
+        # containerd's folder goes too: links to images that stay, and what a later cluster of this name must not
+        # remember.
         folders = (layout.images, layout.run, layout.state)
         for folder in folders:
             _delete(folder)

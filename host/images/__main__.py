@@ -1,4 +1,6 @@
-"""`python -m host.images reference|ensure|lock`: for maintainers; the tag, the image, and the lists of what it is made of."""
+"""`python -m host.images reference|ensure|lock`: for maintainers; the tag, the image, and the lists of what it is made
+of.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +67,14 @@ def _lock() -> None:
         work = Work(Path(temporary) / "work")
         work.begin()
         unpinned = recipe.Recipe(folder, wanted.document, {}, wanted.digest)
-        rootfs.make_rootfs(unpinned, work.rootfs, tools=rootfs.tools(build.cache_folder()), busy=work.busy, log=work.log)
+        rootfs.make_rootfs(
+            unpinned, work.rootfs, tools=rootfs.tools(build.cache_folder()), busy=work.busy, log=work.log
+        )
         lines = (f"{name}={version}\n" for name, version in sorted(rootfs.installed(work.rootfs).items()))
-        text = "# Debian packages of the base with their versions; `python -m host.images lock` makes it again.\n" + "".join(lines)
+        text = (
+            "# Debian packages of the base with their versions; `python -m host.images lock` makes it again.\n"
+            + "".join(lines)
+        )
         work.remove(work.rootfs)
     (folder / "debian.lock").write_text(text, encoding="utf-8")
     recipe.load.cache_clear()

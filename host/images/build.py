@@ -19,7 +19,9 @@ from stacks.errors import HostError
 
 CACHE = "~/.cache/local-ai-lab"
 _PHASES_GIB = {"base": 0.3, "packages": 4.8, "finish": 0.4}
-"""What each phase adds to the disk at its worst, measured and rounded up; of the packages' files 1.3 GiB go before the bytecode comes."""
+"""What each phase adds to the disk at its worst, measured and rounded up; of the packages' files 1.3 GiB go before the
+bytecode comes.
+"""
 _SPARE_GIB = 1.0
 
 
@@ -31,8 +33,8 @@ def cache_folder() -> Path:
 def ensure_image(reference: str) -> Image:
     """The image of `reference`, built now if this machine lacks it.
 
-    One build at a time; a second caller waits and finds it done. Raises HostError where this release makes no such image, a program or
-    disk space is missing, or a step failed; the next call goes on from there.
+    One build at a time; a second caller waits and finds it done. Raises HostError where this release makes no such
+    image, a program or disk space is missing, or a step failed; the next call goes on from there.
     """
     wanted = recipe.load()
     if reference != wanted.reference:
@@ -55,7 +57,9 @@ def ensure_image(reference: str) -> Image:
 
 
 def still_needed_gib(reference: str) -> float:
-    """GiB of disk that `ensure_image` takes at its worst from here on: 0 where the image is built, less where a build was begun."""
+    """GiB of disk that `ensure_image` takes at its worst from here on: 0 where the image is built, less where a build
+    was begun.
+    """
     wanted = recipe.load()
     final = _place(wanted)
     if reference == wanted.reference and final.is_whole():
@@ -105,11 +109,15 @@ def _phases(wanted: Recipe, work: Work) -> list[tuple[str, str, Callable[[], Non
 def _refuse_early(wanted: Recipe, work: Work) -> None:
     if platform.machine() != "x86_64":
         raise HostError(
-            f"the CPU image is made for x86_64, and this machine is {platform.machine()}", remedy="name an image for it in the stack file"
+            f"the CPU image is made for x86_64, and this machine is {platform.machine()}",
+            remedy="name an image for it in the stack file",
         )
     missing = rootfs.missing_programs(os.environ.get("PATH", ""))
     if missing:
-        raise HostError(f"the image build needs {', '.join(missing)}", remedy="sudo apt-get install apt dpkg perl util-linux coreutils")
+        raise HostError(
+            f"the image build needs {', '.join(missing)}",
+            remedy="sudo apt-get install apt dpkg perl util-linux coreutils",
+        )
     disk.require(work.folder, still_needed_gib(wanted.reference) + _SPARE_GIB, what=f"the build of {wanted.reference}")
 
 
@@ -118,7 +126,8 @@ def _put(work: Work, final: Image) -> None:
     if final.folder.exists():  # a damaged image of ours: is_whole said so under the lock
         if any(p.name not in ("rootfs", "oci", "build.json") for p in final.folder.iterdir()):
             raise HostError(
-                f"{final.folder} holds files that the lab did not make", remedy=f"move them: mv {final.folder} {final.folder}.mine"
+                f"{final.folder} holds files that the lab did not make",
+                remedy=f"move them: mv {final.folder} {final.folder}.mine",
             )
         final.folder.rename(work.folder / "damaged")
     work.image.folder.rename(final.folder)

@@ -1,7 +1,8 @@
 """Programs that work on a root file system: in mounts and processes of their own, which end with us however we end.
 
-Mounts live in a mount namespace and vanish with it, so a kill leaves none. The process namespace is killed with its first process, and that
-one with us; behind sudo host/watched.py sees to that within a moment, in which the next run waits on the lock `busy`.
+Mounts live in a mount namespace and vanish with it, so a kill leaves none. The process namespace is killed with its
+first process, and that one with us; behind sudo host/watched.py sees to that within a moment, in which the next run
+waits on the lock `busy`.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ def in_root(
 ) -> None:
     """Runs a shell script as root inside `rootfs`.
 
-    `binds` maps our files and folders to names below /mnt inside, read-only but for the names in `writable`. Nothing of them stays in
-    `rootfs`, and with `read_only` nothing else can either: /tmp is then one of its own. The script goes in by standard input, so that
-    settings with credentials show neither in a process list nor in a failure. Raises CommandFailed.
+    `binds` maps our files and folders to names below /mnt inside, read-only but for the names in `writable`. Nothing of
+    them stays in `rootfs`, and with `read_only` nothing else can either: /tmp is then one of its own. The script goes
+    in by standard input, so that settings with credentials show neither in a process list nor in a failure. Raises
+    CommandFailed.
     """
     place = shlex.quote(str(rootfs))
     shut = [f"mount --bind {place} {place}", f"mount -o remount,bind,ro {place}"] if read_only else []
@@ -92,7 +94,13 @@ def in_root(
             lines.append(f"mount -o remount,bind,ro {inside}")
     assignments = " ".join(shlex.quote(f"{key}={value}") for key, value in settings.items())
     lines.append(f"exec chroot . /usr/bin/env -i {assignments} /bin/sh -euc {shlex.quote(script)}")
-    command.run([*contained(busy, network=network), "sh", "-s"], timeout=timeout, log=log, root=True, text="\n".join(lines) + "\n")
+    command.run(
+        [*contained(busy, network=network), "sh", "-s"],
+        timeout=timeout,
+        log=log,
+        root=True,
+        text="\n".join(lines) + "\n",
+    )
 
 
 def uv() -> Path:

@@ -37,7 +37,11 @@ def full_disk_is_said(path: Path, *, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, CommandFailed) as error:
-        full = error.errno == errno.ENOSPC if isinstance(error, OSError) else "no space left on device" in error.output.lower()
+        full = (
+            error.errno == errno.ENOSPC
+            if isinstance(error, OSError)
+            else "no space left on device" in error.output.lower()
+        )
         if not full:
             raise
         raise HostError(

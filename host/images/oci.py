@@ -1,6 +1,7 @@
 """An image as a folder: its root file system, and beside it OCI's documents about it.
 
-The one layer is described and never written: its archive is read once for its digest. A cluster's containerd gets hard links to the files.
+The one layer is described and never written: its archive is read once for its digest. A cluster's containerd gets hard
+links to the files.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ print(digest.hexdigest(), size)
 
 @dataclass(frozen=True)
 class Image:
-    """The folder of one image. What is in `rootfs` belongs to root and is shared: nobody may write there once the documents stand."""
+    """The folder of one image. What is in `rootfs` belongs to root and is shared: nobody may write there once the
+    documents stand.
+    """
 
     folder: Path
 
@@ -46,7 +49,9 @@ class Image:
         return self.folder / "oci"
 
     def is_whole(self) -> bool:
-        """Whether the documents are there in their full size and the files are there at all; a quick look that hashes nothing."""
+        """Whether the documents are there in their full size and the files are there at all; a quick look that hashes
+        nothing.
+        """
         try:
             entry, manifest = self._entry(), self._manifest()
             parts = [entry, manifest["config"]]
@@ -85,7 +90,9 @@ class Image:
         return self.layout / "blobs" / str(part["digest"]).replace(":", "/")
 
 
-def describe(image: Image, *, reference: str, config: Mapping[str, Any], architecture: str, labels: Mapping[str, str], busy: Path) -> None:
+def describe(
+    image: Image, *, reference: str, config: Mapping[str, Any], architecture: str, labels: Mapping[str, str], busy: Path
+) -> None:
     """Writes the documents of the files in `image.rootfs`, in place of earlier ones. Raises CommandFailed and OSError."""
     shutil.rmtree(image.layout, ignore_errors=True)
     blobs = image.layout / "blobs/sha256"
@@ -102,13 +109,20 @@ def describe(image: Image, *, reference: str, config: Mapping[str, Any], archite
     described = _blob(blobs, settings, f"{_TYPE}.config.v1+json")
     media = f"{_TYPE}.manifest.v1+json"
     manifest = _blob(blobs, {"schemaVersion": 2, "mediaType": media, "config": described, "layers": [layer]}, media)
-    manifest["annotations"] = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference.rsplit(":", 1)[1]}
+    manifest["annotations"] = {
+        "io.containerd.image.name": reference,
+        "org.opencontainers.image.ref.name": reference.rsplit(":", 1)[1],
+    }
     (image.layout / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}), encoding="utf-8")
-    (image.layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}, sort_keys=True), encoding="utf-8")
+    (image.layout / "index.json").write_text(
+        json.dumps({"schemaVersion": 2, "manifests": [manifest]}, sort_keys=True), encoding="utf-8"
+    )
 
 
 def _layer(rootfs: Path, busy: Path) -> dict[str, Any]:
-    """What a registry would be told of the layer. Its archive goes through a pipe: sorted names, numbers for owners, times as they are."""
+    """What a registry would be told of the layer. Its archive goes through a pipe: sorted names, numbers for owners,
+    times as they are.
+    """
     script = 'set -o pipefail; tar -C "$1" --format=gnu --numeric-owner --sort=name -cf - . | "$2" -I -S -c "$3"'
     words = [*alone(busy), "bash", "-c", script, "layer", rootfs, sys.executable, _HASHED]
     digest, size = command.run(words, timeout=1200, root=True).stdout.split()

@@ -52,7 +52,9 @@ class Work:
         write_atomic(self.folder / f"done-{phase}", "\n")
 
     def remove(self, path: Path) -> None:
-        """Deletes a path inside this folder, root's files too, once no orphan of a killed run works there. Raises HostError."""
+        """Deletes a path inside this folder, root's files too, once no orphan of a killed run works there. Raises
+        HostError.
+        """
         if self.folder not in path.parents:
             raise HostError(f"a build wanted to delete {path}, which is not its own", remedy="report this")
         if path.exists():
@@ -71,7 +73,9 @@ def base(recipe: Recipe, work: Work, cache: Path) -> None:
     work.remove(work.rootfs)
     rootfs.make_rootfs(recipe, work.rootfs, tools=rootfs.tools(cache), busy=work.busy, log=work.log)
     found = rootfs.installed(work.rootfs)
-    drift = {name: found.get(name) for name in sorted({*found, *recipe.debian}) if found.get(name) != recipe.debian.get(name)}
+    drift = {
+        name: found.get(name) for name in sorted({*found, *recipe.debian}) if found.get(name) != recipe.debian.get(name)
+    }
     for name, version in drift.items():
         sys.stderr.write(
             f"! base package {name}: the recipe says {recipe.debian.get(name, 'absent')}, the archive gave {version or 'none'}\n"
@@ -109,8 +113,10 @@ def finish(recipe: Recipe, work: Work, cache: Path) -> None:
     alias = document["distributionAlias"]
     # vLLM asks for the version of a package `vllm`, and this build of it is called otherwise.
     metadata = f"{document['venv']}/lib/{document['python']}/site-packages/{alias['name']}-{alias['version']}.dist-info"
-    # Times will be zero: bytecode that is checked against them would be thrown away. Without `site` the compiler loads no module of the
-    # environment, and equal sources give equal bytes. It fails for files in another Python's syntax, which nobody imports.
+    # Times will be zero: bytecode that is checked against them would be thrown away. Without `site` the compiler loads
+    # no module of the
+    # environment, and equal sources give equal bytes. It fails for files in another Python's syntax, which nobody
+    # imports.
     targets = f"/{document['venv']} /usr/lib/{document['python']}"
     script = "\n".join([
         "cd /; set +f",
@@ -122,10 +128,13 @@ def finish(recipe: Recipe, work: Work, cache: Path) -> None:
     ])  # fmt: skip
     rootfs.strip(recipe, work.rootfs, tools=rootfs.tools(cache), busy=work.busy, log=work.log)
     contained.in_root(work.rootfs, script, busy=work.busy, binds={}, timeout=1800, log=work.log)
-    # The files are what their archive would unpack to: nothing below the places of mounts, times at zero. No program gains rights: the
+    # The files are what their archive would unpack to: nothing below the places of mounts, times at zero. No program
+    # gains rights: the
     # folder lies in a user's cache.
     settle = (
         'cd "$1"; find dev proc sys mnt tmp run -mindepth 1 -delete; find . -type f -perm /6000 -exec chmod a-s {} +\n'
         "find . -exec touch --no-dereference --date=@0 {} +"
     )
-    command.run([*contained.alone(work.busy), "sh", "-euc", settle, "settle", work.rootfs], timeout=300, log=work.log, root=True)
+    command.run(
+        [*contained.alone(work.busy), "sh", "-euc", settle, "settle", work.rootfs], timeout=300, log=work.log, root=True
+    )

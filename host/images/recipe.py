@@ -22,7 +22,9 @@ _TAG_DIGITS = 12
 
 @dataclass(frozen=True)
 class Recipe:
-    """One image: `document` is image.json, `debian` the base packages with their versions, `digest` the sha256 of all ingredients."""
+    """One image: `document` is image.json, `debian` the base packages with their versions, `digest` the sha256 of all
+    ingredients.
+    """
 
     folder: Path
     document: Mapping[str, Any]
@@ -56,7 +58,9 @@ def load(name: str = "vllm-cpu", recipes: Path = RECIPES, builder: int = BUILDER
         document = json.loads((folder / "image.json").read_text(encoding="utf-8"))
         debian = packages((folder / "debian.lock").read_text(encoding="utf-8"))
     except OSError as error:
-        raise HostError(f"the image recipe {name} is not complete: {error}", remedy="restore host/image_recipes/ from git") from error
+        raise HostError(
+            f"the image recipe {name} is not complete: {error}", remedy="restore host/image_recipes/ from git"
+        ) from error
     return Recipe(folder, document, debian, digest.hexdigest())
 
 

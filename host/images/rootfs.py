@@ -1,8 +1,9 @@
 """A Debian root file system from Debian's signed archive, at the recipe's versions.
 
-mmdebstrap and strip come as packages into a folder of ours and are never installed. A version that the archive no longer serves (security updates
-replace the ones before) is taken in its newest version of the same suite: the caller compares, says so and writes it down. For exact
-versions set LAB_DEBIAN_MIRROR to a snapshot of the archive, or make the list again: `python -m host.images lock`.
+mmdebstrap and strip come as packages into a folder of ours and are never installed. A version that the archive no
+longer serves (security updates replace the ones before) is taken in its newest version of the same suite: the caller
+compares, says so and writes it down. For exact versions set LAB_DEBIAN_MIRROR to a snapshot of the archive, or make the
+list again: `python -m host.images lock`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _NEEDED = ("apt-get", "dpkg-deb", "perl", "unshare", "setpriv", "flock", "chroot
 
 @dataclass(frozen=True)
 class Tools:
-    """The program that makes root file systems, the keys that it trusts, and binutils' strip with the folders of its libraries."""
+    """The program that makes root file systems, the keys that it trusts, and binutils' strip with the folders of its
+    libraries.
+    """
 
     mmdebstrap: Path
     keyring: Path
@@ -52,7 +55,9 @@ def _find(prefix: Path, part: str) -> Path:
 
 def pins(versions: Mapping[str, str]) -> str:
     """apt preferences that take exactly `versions` where the archive has them, and its own choice where not."""
-    return "\n".join(f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n" for name, version in versions.items())
+    return "\n".join(
+        f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n" for name, version in versions.items()
+    )
 
 
 def make_rootfs(wanted: Recipe, target: Path, *, tools: Tools, busy: Path, log: Path) -> None:
@@ -70,7 +75,11 @@ def make_rootfs(wanted: Recipe, target: Path, *, tools: Tools, busy: Path, log: 
     try:
         command.run([*contained(busy), *words], timeout=1200, log=log, root=True)
     except CommandFailed as error:
-        if "Failed to fetch" in error.output or "Could not resolve" in error.output or "Unable to locate" in error.output:
+        if (
+            "Failed to fetch" in error.output
+            or "Could not resolve" in error.output
+            or "Unable to locate" in error.output
+        ):
             raise HostError(
                 f"Debian's archive could not be read for the image's base; {log} has the whole story",
                 remedy="check the network and run the same command again; with a mirror of your own: LAB_DEBIAN_MIRROR=URL ./lab up STACK",
@@ -79,7 +88,9 @@ def make_rootfs(wanted: Recipe, target: Path, *, tools: Tools, busy: Path, log: 
 
 
 def strip(wanted: Recipe, target: Path, *, tools: Tools, busy: Path, log: Path) -> None:
-    """Takes debug information and local symbols, which no process reads, out of the recipe's libraries in `target`. Raises CommandFailed."""
+    """Takes debug information and local symbols, which no process reads, out of the recipe's libraries in `target`.
+    Raises CommandFailed.
+    """
     script = (
         f'cd "$1"; for file in {" ".join(wanted.document["strip"])}; do\n'
         'LD_LIBRARY_PATH="$3" "$2" --strip-unneeded -o "$file.stripped" "$file"; mv "$file.stripped" "$file"; done'

@@ -1,6 +1,7 @@
 """`python -m host models ensure`: one model's weights in the cache, whole and readable, before its engine starts.
 
-Creates: `<cache>/<directory>` with the files of one checkpoint and their SHA256SUMS. Does not: delete weights; the cache outlives stacks.
+Creates: `<cache>/<directory>` with the files of one checkpoint and their SHA256SUMS. Does not: delete weights; the
+cache outlives stacks.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _HUB_ROOM = 1.1
 
 
 def ensure(environment: Mapping[str, str]) -> None:
-    """Makes the weights that LAB_SPEC describes in LAB_CACHE unless they are there; finding them takes milliseconds. Raises HostError."""
+    """Makes the weights that LAB_SPEC describes in LAB_CACHE unless they are there; finding them takes milliseconds.
+    Raises HostError.
+    """
     ensure_weights(*_specification(environment))
 
 
@@ -43,7 +46,8 @@ def destroy(environment: Mapping[str, str]) -> None:
 
 
 def purge(cache: Path, directories: Iterable[str]) -> list[Path]:
-    """Removes the weights of these directories that the lab made, and the cache where nothing is left in it; returns what is gone.
+    """Removes the weights of these directories that the lab made, and the cache where nothing is left in it; returns
+    what is gone.
 
     Raises HostError as `refuse_purge` does, before anything is removed.
     """
@@ -62,7 +66,9 @@ def purge(cache: Path, directories: Iterable[str]) -> list[Path]:
 
 
 def refuse_purge(cache: Path, directories: Iterable[str]) -> list[Place]:
-    """Raises HostError where the weights hold somebody else's files, or are somebody else's altogether; returns their places."""
+    """Raises HostError where the weights hold somebody else's files, or are somebody else's altogether; returns their
+    places.
+    """
     places = [Place(cache, directory) for directory in directories]
     found = [path for place in places for path in (place.folder, place.work) if path.exists()]
     closed = [path for path in ([cache, *found] if found else []) if not os.access(path, os.R_OK | os.W_OK | os.X_OK)]
@@ -129,11 +135,16 @@ def _specification(environment: Mapping[str, str]) -> tuple[WeightsPlan, Path]:
         spec = WeightsPlan.model_validate_json(environment["LAB_SPEC"])
         cache = Path(environment["LAB_CACHE"]).expanduser()
     except KeyError as error:
-        raise HostError(f"{error.args[0]} is not set", remedy="this is the program's own step: ./lab up STACK runs it") from None
+        raise HostError(
+            f"{error.args[0]} is not set", remedy="this is the program's own step: ./lab up STACK runs it"
+        ) from None
     except ValueError as error:  # pydantic's own error is one
-        raise HostError(f"LAB_SPEC describes no weights: {error}", remedy="./lab up STACK runs this step with a fitting one") from None
+        raise HostError(
+            f"LAB_SPEC describes no weights: {error}", remedy="./lab up STACK runs this step with a fitting one"
+        ) from None
     if not cache.is_absolute():
         raise HostError(
-            f"LAB_CACHE is {cache}, and must be an absolute path", remedy="set modelCache.path in the stack file to an absolute path"
+            f"LAB_CACHE is {cache}, and must be an absolute path",
+            remedy="set modelCache.path in the stack file to an absolute path",
         )
     return spec, cache

@@ -1,8 +1,8 @@
 """Runs inside the image, never in the lab's own environment: `python convert_gguf.py MODEL.gguf FOLDER`.
 
-Writes the checkpoint as bfloat16 safetensors with its tokenizer. Two things are ours and not the model's: the token that begins a
-text, which the converted tokenizer would leave out and without which the model says nonsense, and a plain chat template, which a base model
-lacks.
+Writes the checkpoint as bfloat16 safetensors with its tokenizer. Two things are ours and not the model's: the token
+that begins a text, which the converted tokenizer would leave out and without which the model says nonsense, and a plain
+chat template, which a base model lacks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ def begin_with(tokenizer: dict[str, Any], token: str) -> dict[str, Any]:
     single = [{"SpecialToken": {"id": token, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
     pair = [*single, {"SpecialToken": {"id": token, "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}]
     special = {token: {"id": token, "ids": [number], "tokens": [token]}}
-    return {**tokenizer, "post_processor": {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}}
+    return {
+        **tokenizer,
+        "post_processor": {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special},
+    }
 
 
 def main(source: Path, target: Path) -> None:
@@ -47,8 +50,15 @@ def main(source: Path, target: Path) -> None:
     tokenizer.save_pretrained(target)
     file, settings = target / "tokenizer.json", target / "tokenizer_config.json"
     token = tokenizer.bos_token
-    file.write_text(json.dumps(begin_with(json.loads(file.read_text(encoding="utf-8")), token), ensure_ascii=False), encoding="utf-8")
-    described = {**json.loads(settings.read_text(encoding="utf-8")), "add_bos_token": True, "chat_template": CHAT_TEMPLATE}
+    file.write_text(
+        json.dumps(begin_with(json.loads(file.read_text(encoding="utf-8")), token), ensure_ascii=False),
+        encoding="utf-8",
+    )
+    described = {
+        **json.loads(settings.read_text(encoding="utf-8")),
+        "add_bos_token": True,
+        "chat_template": CHAT_TEMPLATE,
+    }
     settings.write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
     # Some versions put the template into a file of its own, which would win.
     (target / "chat_template.jinja").unlink(missing_ok=True)

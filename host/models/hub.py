@@ -21,7 +21,9 @@ NO_NETWORK, NO_ACCESS, NOT_THERE = 3, 4, 5
 
 
 def make(spec: WeightsPlan, work: Path) -> Path:
-    """A folder below `work` with the files of the repository at its revision; a killed download goes on. Raises HostError."""
+    """A folder below `work` with the files of the repository at its revision; a killed download goes on. Raises
+    HostError.
+    """
     client, result = work / "client", work / "result"
     packages.install(packages.LOCKS / "hub.lock", client)
     where = f"{spec.repository} at {(spec.revision or 'main')[:12]}"
@@ -55,6 +57,8 @@ def _said(error: CommandFailed, where: str, spec: WeightsPlan) -> HostError:
             remedy=f"accept its licence at huggingface.co/{spec.repository}, set the token (export HF_TOKEN=hf_...), {again}",
         )
     if error.code == NOT_THERE:
-        return HostError(f"{where} does not exist on Hugging Face", remedy="correct model or revision in the stack file")
+        return HostError(
+            f"{where} does not exist on Hugging Face", remedy="correct model or revision in the stack file"
+        )
     text = error.output.replace(token, "[HF_TOKEN]") if token else error.output
     return HostError(f"{where} could not be downloaded:\n{text[-2000:]}", remedy=again.removeprefix("and "))

@@ -1,4 +1,6 @@
-"""Runs with the hub's client on its path: `python hub_download.py REPOSITORY REVISION FOLDER`. The exit code says what went wrong."""
+"""Runs with the hub's client on its path: `python hub_download.py REPOSITORY REVISION FOLDER`. The exit code says what
+went wrong.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def main(repository: str, revision: str, folder: str) -> int:
     errors: Any = importlib.import_module("huggingface_hub.errors")
     httpx: Any = importlib.import_module("httpx")
     try:
-        hub.snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=_WANTED, ignore_patterns=_NOT_WANTED)
+        hub.snapshot_download(
+            repository, revision=revision, local_dir=folder, allow_patterns=_WANTED, ignore_patterns=_NOT_WANTED
+        )
     except errors.GatedRepoError:
         return 4
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
@@ -26,7 +30,12 @@ def main(repository: str, revision: str, folder: str) -> int:
     except errors.HfHubHTTPError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 4 if error.response.status_code in (401, 403) else 1
-    except (httpx.TransportError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError) as error:
+    except (
+        httpx.TransportError,
+        errors.LocalEntryNotFoundError,
+        errors.OfflineModeIsEnabled,
+        ConnectionError,
+    ) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 3
     return 0

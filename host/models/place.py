@@ -1,4 +1,6 @@
-"""Where one model's weights lie: looked at quickly, verified fully when in doubt, put there in one step; others' files are left alone."""
+"""Where one model's weights lie: looked at quickly, verified fully when in doubt, put there in one step; others' files
+are left alone.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Place:
         self.work = cache / f".{directory}.work"
 
     def look(self) -> Literal["absent", "whole", "unsure"]:
-        """What sizes and times say, without reading the weights: `unsure` where they differ from the stamp or there is none."""
+        """What sizes and times say, without reading the weights: `unsure` where they differ from the stamp or there is
+        none.
+        """
         if not self.folder.exists():
             return "absent"
         try:
@@ -37,13 +41,19 @@ class Place:
         return "whole" if stamp == self._stamp(self._listed()) and stamp else "unsure"
 
     def verify(self) -> None:
-        """Reads every file; writes a new stamp where all are as SHA256SUMS says, else leaves the folder as it is, still `unsure`."""
+        """Reads every file; writes a new stamp where all are as SHA256SUMS says, else leaves the folder as it is, still
+        `unsure`.
+        """
         sums = self._listed()
-        if sums and all((self.folder / name).is_file() and _sha256(self.folder / name) == digest for name, digest in sums.items()):
+        if sums and all(
+            (self.folder / name).is_file() and _sha256(self.folder / name) == digest for name, digest in sums.items()
+        ):
             write_atomic(self.folder / _STAMP, json.dumps(self._stamp(sums)))
 
     def refuse_foreign(self) -> None:
-        """Raises HostError where the folder holds anything that is not ours: only a damaged copy of ours may be replaced."""
+        """Raises HostError where the folder holds anything that is not ours: only a damaged copy of ours may be
+        replaced.
+        """
         if not self.folder.exists():
             return
         ours = {*self._listed(), SUMS, _STAMP}
@@ -63,11 +73,15 @@ class Place:
     def begin(self) -> None:
         """Makes the work folder, or takes up that of a killed run. Raises HostError where something else has its name."""
         if self.work.exists() and not (self.work / _MARK).exists() and any(self.work.iterdir()):
-            raise HostError(f"{self.work} is in the way and was not made by the lab", remedy=f"mv {self.work} {self.work}.mine")
+            raise HostError(
+                f"{self.work} is in the way and was not made by the lab", remedy=f"mv {self.work} {self.work}.mine"
+            )
         write_atomic(self.work / _MARK, "safe to delete when no lab runs\n")
 
     def put(self, result: Path) -> None:
-        """Takes the finished files of `result`, inside `work`: checksums, readable for all, on the disk, then in place in one step."""
+        """Takes the finished files of `result`, inside `work`: checksums, readable for all, on the disk, then in place
+        in one step.
+        """
         sums = {str(p.relative_to(result)): _sha256(p) for p in sorted(result.rglob("*")) if p.is_file()}
         (result / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8")
         for path in (result, *result.rglob("*")):
@@ -93,12 +107,19 @@ class Place:
         except OSError:
             return {}
         pairs = (line.split(maxsplit=1) for line in lines)
-        return {pair[1].lstrip("*").removeprefix("./"): pair[0] for pair in pairs if len(pair) == 2 and pair[1].lstrip("*") != SUMS}
+        return {
+            pair[1].lstrip("*").removeprefix("./"): pair[0]
+            for pair in pairs
+            if len(pair) == 2 and pair[1].lstrip("*") != SUMS
+        }
 
     def _stamp(self, sums: dict[str, str]) -> dict[str, list[int]]:
         """Size and time of each file; a missing file has none."""
         paths = {name: self.folder / name for name in [*sums, SUMS]}
-        return {name: [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [] for name, path in paths.items()}
+        return {
+            name: [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else []
+            for name, path in paths.items()
+        }
 
 
 def _sha256(path: Path) -> str:

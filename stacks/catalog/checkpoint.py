@@ -1,4 +1,6 @@
-"""From what a checkpoint's files say to an entry of the catalogue. Pure: reading the files is probes/checkpoint.py's and probes/hub.py's part."""
+"""From what a checkpoint's files say to an entry of the catalogue. Pure: reading the files is probes/checkpoint.py's
+and probes/hub.py's part.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,17 @@ _METHODS: dict[str, Quantization] = {
 }
 _MODELOPT: dict[str, Quantization] = {"FP8": "fp8", "NVFP4": "nvfp4"}
 _PACKED = frozenset({"I32", "U8"})  # dtypes that hold several quantized values in one
-_NOT_IN_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})  # vLLM config/model.py: float16 makes their numbers overflow
+# vLLM config/model.py: float16 makes their numbers overflow
+_NOT_IN_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
 _BITS = 32
 _LONGEST_LIST = 8  # module names that stay in 16 bit run to hundreds and say no more than their first ones
 _NOISE = re.compile(
     r"^_|_token_id$|_token_ids$|_dropout$|dropout_|pdrop$|^(transformers_version|auto_map|use_cache|initializer_range|id2label|label2id"
     r"|task_specific_params|problem_type|output_router_logits|pretraining_tp|custom_pipelines)$"
 )
-_QUANTIZED = re.compile(r"[-.](awq|gptq|fp8|nvfp4|mxfp4|bnb|w4a16|w8a8|w8a16|int4|int8|4bit|8bit|quantized|dynamic|g128|bf16)(?=[-.]|$)")
+_QUANTIZED = re.compile(
+    r"[-.](awq|gptq|fp8|nvfp4|mxfp4|bnb|w4a16|w8a8|w8a16|int4|int8|4bit|8bit|quantized|dynamic|g128|bf16)(?=[-.]|$)"
+)
 
 
 class CheckpointError(LabError):
@@ -51,7 +56,8 @@ class CheckpointError(LabError):
 
 @dataclass(frozen=True)
 class Found:
-    """What was read of a checkpoint. `sizes` are bytes by file name, top folder only; `elements` counts values by safetensors dtype.
+    """What was read of a checkpoint. `sizes` are bytes by file name, top folder only; `elements` counts values by
+    safetensors dtype.
 
     `total_bytes` is the safetensors index's total_size; `listed` are the files that this index names.
     """
@@ -86,7 +92,9 @@ def entry(found: Found, *, name: str | None) -> tuple[str, dict[str, Any]]:
     quantization, unknown = _quantization(config)
     if unknown:
         known = ", ".join(sorted({*_METHODS, "modelopt"}))
-        problems.append((f"its quantization {shown(unknown)} is none that vLLM and the planner know", f"choose one of: {known}"))
+        problems.append(
+            (f"its quantization {shown(unknown)} is none that vLLM and the planner know", f"choose one of: {known}")
+        )
     if problems:
         raise CheckpointError(found.where, problems)
     document = _document(found, ident, config, quantization)
@@ -102,9 +110,13 @@ def suggested_id(repository: str) -> str:
 
 def _id_problems(ident: str) -> list[tuple[str, str]]:
     if not is_id(ident):
-        return [(f"{shown(ident)} is no id: small letters, digits, dots and hyphens, at most 80", "give another: --name ID")]
+        return [
+            (f"{shown(ident)} is no id: small letters, digits, dots and hyphens, at most 80", "give another: --name ID")
+        ]
     if ships(ident):
-        return [(f"the lab already ships a model called {ident}", "use that one, or give this one another id: --name ID")]
+        return [
+            (f"the lab already ships a model called {ident}", "use that one, or give this one another id: --name ID")
+        ]
     return []
 
 
@@ -114,15 +126,30 @@ def _file_problems(found: Found) -> list[tuple[str, str]]:
     weights = found.weight_files
     if missing := sorted(found.listed - set(found.sizes)):
         some = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
-        return [(f"{len(missing)} of {len(found.listed)} weight files are missing: {some}", "download the rest of the repository")]
+        return [
+            (
+                f"{len(missing)} of {len(found.listed)} weight files are missing: {some}",
+                "download the rest of the repository",
+            )
+        ]
     if weights:
         return []
     pickles = sorted(name for name in found.sizes if name.endswith(_PICKLES) and name != "training_args.bin")
     if pickles:
         said = f"its weights are Python pickles only ({pickles[0]}), which may run any code when they are loaded"
-        return [(said, "take a repository with *.safetensors; many have a conversion in their pull requests (refs/pr/N as --revision)")]
+        return [
+            (
+                said,
+                "take a repository with *.safetensors; many have a conversion in their pull requests (refs/pr/N as --revision)",
+            )
+        ]
     if any(name.endswith(".gguf") for name in found.sizes):
-        return [("its weights are GGUF, whose memory the planner does not predict", "take the repository that it was made from")]
+        return [
+            (
+                "its weights are GGUF, whose memory the planner does not predict",
+                "take the repository that it was made from",
+            )
+        ]
     return [
         (
             "it has no weights: no *.safetensors",
@@ -149,7 +176,12 @@ def _config_problems(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     except CatalogError as error:
         return [(error.message, error.remedy)]
     except (TypeError, ValueError, ArithmeticError) as error:
-        return [(f"config.json holds a value that makes no sense: {shown(str(error))}", "take the config.json of the repository as it is")]
+        return [
+            (
+                f"config.json holds a value that makes no sense: {shown(str(error))}",
+                "take the config.json of the repository as it is",
+            )
+        ]
     return []
 
 
@@ -166,7 +198,9 @@ def _quantization(config: Mapping[str, Any]) -> tuple[Quantization | None, str |
 
 
 def _document(found: Found, ident: str, config: Mapping[str, Any], quantization: Quantization | None) -> dict[str, Any]:
-    dtype = str(config.get("torch_dtype") or config.get("dtype") or text_config(config).get("torch_dtype") or "bfloat16")
+    dtype = str(
+        config.get("torch_dtype") or config.get("dtype") or text_config(config).get("torch_dtype") or "bfloat16"
+    )
     dtype = dtype.removeprefix("torch.")
     stored = found.total_bytes or sum(found.weight_files.values())
     halved = dtype == "float32" and quantization is None
@@ -191,7 +225,10 @@ def _document(found: Found, ident: str, config: Mapping[str, Any], quantization:
             "value": _gib(stored / 2 if halved else stored),
             "source": f"{what}, {where}" + ("; halved: vLLM serves float32 checkpoints in 16 bit" if halved else ""),
         },
-        "downloadGiB": {"value": _gib(sum(found.weight_files.values()) or stored), "source": f"sizes of its safetensors, {where}"},
+        "downloadGiB": {
+            "value": _gib(sum(found.weight_files.values()) or stored),
+            "source": f"sizes of its safetensors, {where}",
+        },
         "configSource": f"config.json of {where}",
         "config": _shape(config),
     }
@@ -207,17 +244,27 @@ def _parameters(found: Found, quantization: Quantization | None, stored: int, dt
     if found.elements:
         bits = {"I32": _BITS // 4, "U8": 2} if quantization else {}
         count = float(
-            sum(n * bits.get(kind, 1) for kind, n in found.elements.items() if kind in _PACKED or kind == "I8" or kind[:1] in "BF")
+            sum(
+                n * bits.get(kind, 1)
+                for kind, n in found.elements.items()
+                if kind in _PACKED or kind == "I8" or kind[:1] in "BF"
+            )
         )
     else:
-        count = stored / (4 if dtype == "float32" else 2) if quantization is None else stored / (1 if quantization == "fp8" else 0.6)
+        count = (
+            stored / (4 if dtype == "float32" else 2)
+            if quantization is None
+            else stored / (1 if quantization == "fp8" else 0.6)
+        )
     if count >= 1e9:
         return f"{count / 1e9:.3g}B"
     return f"{max(0.01, count / 1e6):.3g}M" if count < 999.5e6 else "1B"
 
 
 def _family(ident: str) -> str:
-    """The family of a shipped model that this one is a quantization of, else its own id without the quantization's name."""
+    """The family of a shipped model that this one is a quantization of, else its own id without the quantization's
+    name.
+    """
     plain = _QUANTIZED.sub("", ident)
     for candidate in (plain, f"{plain}-instruct", plain.removeprefix("meta-")):
         if ships(candidate):
@@ -233,7 +280,12 @@ def _shape(config: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if isinstance(value, Mapping):
             kept[str(key)] = _shape(value)
-        elif isinstance(value, list) and key in ("ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules"):
+        elif isinstance(value, list) and key in (
+            "ignore",
+            "modules_to_not_convert",
+            "ignored_layers",
+            "exclude_modules",
+        ):
             kept[str(key)] = value if len(value) <= _LONGEST_LIST else value[:_LONGEST_LIST]
         else:
             kept[str(key)] = value

@@ -1,4 +1,6 @@
-"""What one token costs of the KV cache, for lists that compare models; a plan counts blocks instead (stacks/planning/fit)."""
+"""What one token costs of the KV cache, for lists that compare models; a plan counts blocks instead
+(stacks/planning/fit).
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,14 @@ _HALF_BYTES = 2
 def kv_bytes_per_token(config: Mapping[str, Any]) -> int:
     """Bytes of a 16-bit KV cache for one more token of one request on one GPU, while every layer keeps all tokens.
 
-    Layers with a sliding window stop growing at their window, recurrent ones hold a state of fixed size, which is not counted, and an
-    encoder keeps nothing. Raises CatalogError where `config` does not say the shape.
+    Layers with a sliding window stop growing at their window, recurrent ones hold a state of fixed size, which is not
+    counted, and an encoder keeps nothing. Raises CatalogError where `config` does not say the shape.
     """
-    return sum(count * _values(cache) * _HALF_BYTES for cache, count in read_hf_config(config).caches if isinstance(cache, Attention))
+    return sum(
+        count * _values(cache) * _HALF_BYTES
+        for cache, count in read_hf_config(config).caches
+        if isinstance(cache, Attention)
+    )
 
 
 def _values(layer: Attention) -> int:

@@ -1,4 +1,6 @@
-"""Typed, frozen access to the catalogue: the YAML files that ship with the lab, and the models of the user's own in `catalog/`."""
+"""Typed, frozen access to the catalogue: the YAML files that ship with the lab, and the models of the user's own in
+`catalog/`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from stacks.errors import CatalogError, LabError, shown
 T = TypeVar("T")
 
 OWN_FOLDER = "catalog"
-"""The folder of the user's own models, in the project beside the stack files: whoever reviews the change sees the same numbers."""
+"""The folder of the user's own models, in the project beside the stack files: whoever reviews the change sees the same
+numbers.
+"""
 
 _HERE = Path(__file__).parent
 _PROJECT = _HERE.parent.parent
@@ -45,7 +49,9 @@ class Catalog:
         return _find(self.models, name, "model")
 
     def fact(self, path: str) -> Fact[Any]:
-        """A planner constant such as `gpuEngine.contextGiB`. Raises KeyError for a path that does not exist (a bug, not user input)."""
+        """A planner constant such as `gpuEngine.contextGiB`. Raises KeyError for a path that does not exist (a bug, not
+        user input).
+        """
         here: Any = self.constants
         for part in path.split("."):
             here = here[part]
@@ -59,10 +65,13 @@ class Catalog:
 def _find(entries: Mapping[str, T], name: str, what: str) -> T:
     if name in entries:
         return entries[name]
-    near = sorted(known for known in entries if known.startswith(name)) or difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
+    near = sorted(known for known in entries if known.startswith(name)) or difflib.get_close_matches(
+        name, entries, n=3, cutoff=0.4
+    )
     hint = f"did you mean {_either(near[:_MOST_HINTS])}? " if near else ""
     raise CatalogError(
-        f"the catalogue knows no {what} called {shown(name)}", remedy=f"{hint}all {len(entries)} of them: ./lab {what.lower()}s"
+        f"the catalogue knows no {what} called {shown(name)}",
+        remedy=f"{hint}all {len(entries)} of them: ./lab {what.lower()}s",
     )
 
 
@@ -94,9 +103,11 @@ def _shipped() -> Catalog:
 
 
 def load(root: Path | None = None) -> Catalog:
-    """The catalogue that ships with the lab and the models in `root`/catalog (without `root`: of the project that this file stands in).
+    """The catalogue that ships with the lab and the models in `root`/catalog (without `root`: of the project that this
+    file stands in).
 
-    Raises CatalogError where a name in that folder is unusable or taken. An entry is read, and may raise, when it is first asked for.
+    Raises CatalogError where a name in that folder is unusable or taken. An entry is read, and may raise, when it is
+    first asked for.
     """
     shipped = _shipped()
     own = own_models(root or _PROJECT)
@@ -107,7 +118,8 @@ def load(root: Path | None = None) -> Catalog:
     if taken:
         files = ", ".join(f"{OWN_FOLDER}/{name}.yaml" for name in taken)
         raise CatalogError(
-            f"the lab already ships a model called {', '.join(taken)}: {files}", remedy="choose another id: rename the file, and use it"
+            f"the lab already ships a model called {', '.join(taken)}: {files}",
+            remedy="choose another id: rename the file, and use it",
         )
     return replace(shipped, models=shipped.models.with_more(own))
 
@@ -118,7 +130,9 @@ def ships(name: str) -> bool:
 
 
 def own_models(root: Path) -> dict[str, Source]:
-    """The entries in `root`/catalog by id, unread. Raises CatalogError for a file whose name is no id, or that cannot be read."""
+    """The entries in `root`/catalog by id, unread. Raises CatalogError for a file whose name is no id, or that cannot
+    be read.
+    """
     folder = root / OWN_FOLDER
     if not folder.is_dir():
         return {}
@@ -134,7 +148,10 @@ def _own(path: Path) -> Source:
         )
     try:
         if path.stat().st_size > _LARGEST:
-            raise CatalogError(f"{file}: is larger than {_LARGEST:,} bytes", remedy="keep only the keys of config.json that say the shape")
+            raise CatalogError(
+                f"{file}: is larger than {_LARGEST:,} bytes",
+                remedy="keep only the keys of config.json that say the shape",
+            )
         return Source(file, path.read_text(encoding="utf-8"), {"shipped": False})
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"{file}: cannot be read: {error}", remedy=f"type: ls -l {file}") from None

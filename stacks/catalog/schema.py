@@ -1,4 +1,6 @@
-"""What the catalogue's entries may say: frozen pydantic models, with units in the names and a source beside each number."""
+"""What the catalogue's entries may say: frozen pydantic models, with units in the names and a source beside each
+number.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,8 @@ Positive = Annotated[float, Field(gt=0)]
 class Gpu(Entry):
     """A GPU. `memory` is GiB (2^30) as torch reports the total on each platform, `nominal_gib` what the box says.
 
-    `bandwidth_gbs` is 10^9 bytes a second; `tensor_tflops` dense FP16 or BF16 with FP32 accumulation; `power_w` the board's limit in
-    watts. With `unified_memory` the processor's programs live in the same memory.
+    `bandwidth_gbs` is 10^9 bytes a second; `tensor_tflops` dense FP16 or BF16 with FP32 accumulation; `power_w` the
+    board's limit in watts. With `unified_memory` the processor's programs live in the same memory.
     """
 
     name: str
@@ -70,8 +72,9 @@ class Packages(Entry):
 class Model(Entry):
     """A model that can be served. `weights_gib` is GiB (2^30) on the device, `download_gib` on disk.
 
-    `config` is the part of the checkpoint's config.json that says its shape, in Hugging Face's words. `family` is what a model shares
-    with its quantized siblings; `smaller` is the id of the next model down. `shipped` is false for an entry of the user's own.
+    `config` is the part of the checkpoint's config.json that says its shape, in Hugging Face's words. `family` is what
+    a model shares with its quantized siblings; `smaller` is the id of the next model down. `shipped` is false for an
+    entry of the user's own.
     """
 
     repository: str = Field(min_length=1)

@@ -1,4 +1,6 @@
-"""The budgets that all models of a machine share: RAM, processors, disk, ports. GPUs and their memory are in gpu_cards.py."""
+"""The budgets that all models of a machine share: RAM, processors, disk, ports. GPUs and their memory are in
+gpu_cards.py.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ def check_budgets(
         _memory(models, inputs, linux_memory, notes, one_at_a_time=one_at_a_time),
         _cpus(models, inputs, notes),
         _disk(models, inputs, notes),
-        BudgetPlan(name="ports", need=len(models), have=len(names.ENDPOINT_PORTS), unit="ports", what="one each, published on the machine"),
+        BudgetPlan(
+            name="ports",
+            need=len(models),
+            have=len(names.ENDPOINT_PORTS),
+            unit="ports",
+            what="one each, published on the machine",
+        ),
     ]
 
 
@@ -32,12 +40,17 @@ def engines(models: Sequence[ModelPlan]) -> str:
     return " + ".join(f"{m.replicas} x {m.name}" for m in models)
 
 
-def _memory(models: Sequence[ModelPlan], inputs: Inputs, linux_memory: float, notes: Notes, *, one_at_a_time: bool) -> BudgetPlan:
+def _memory(
+    models: Sequence[ModelPlan], inputs: Inputs, linux_memory: float, notes: Notes, *, one_at_a_time: bool
+) -> BudgetPlan:
     pods = node_memory_gib(inputs, linux_memory)
     if one_at_a_time and models:
         serving = sum(m.replicas * m.resources.memory_request_mib for m in models)
         peak = max(m.resources.memory_limit_mib - m.resources.memory_request_mib for m in models)
-        need, how = (serving + peak) / 1024, "all serving and the largest one loading: engines of a shared card start one at a time"
+        need, how = (
+            (serving + peak) / 1024,
+            "all serving and the largest one loading: engines of a shared card start one at a time",
+        )
     else:
         need, how = sum(m.replicas * m.resources.memory_limit_mib for m in models) / 1024, "all loading at once"
     if need > pods:
@@ -45,7 +58,9 @@ def _memory(models: Sequence[ModelPlan], inputs: Inputs, linux_memory: float, no
             f"RAM: {engines(models)} may take {gib(need)} while loading, and the node has {gib(pods)} for pods (Linux has {gib(linux_memory)}); "
             "Kubernetes would kill one: OOMKilled."
         )
-    notes.decide("hostMemory", f"{gib(need)} of {gib(pods)}", "derived", "sum of memory limits", f"{engines(models)}, {how}")
+    notes.decide(
+        "hostMemory", f"{gib(need)} of {gib(pods)}", "derived", "sum of memory limits", f"{engines(models)}, {how}"
+    )
     return BudgetPlan(name="host memory", need=round(need, 3), have=round(pods, 3), unit="GiB", what=how)
 
 
@@ -56,7 +71,9 @@ def _cpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> BudgetPl
         notes.refuse(
             f"CPU: {engines(models)} request {wanted} processors and the cluster the last one, and the machine has {have}; a pod would stay Pending."
         )
-    return BudgetPlan(name="processors", need=wanted, have=have - 1, unit="processors", what="requests; the last one is the cluster's")
+    return BudgetPlan(
+        name="processors", need=wanted, have=have - 1, unit="processors", what="requests; the last one is the cluster's"
+    )
 
 
 def _disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> BudgetPlan:
@@ -74,7 +91,10 @@ def _disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> BudgetPl
     kept, why = catalog.number("disk.reserveGiB"), "kept free"
     share = catalog.fact(f"eviction.{driver}")
     if machine.disk_total_gib is not None and machine.disk_total_gib * share.value > kept:
-        kept, why = machine.disk_total_gib * share.value, f"below {share.value:.0%} of {machine.disk_total_gib} GiB the kubelet evicts pods"
+        kept, why = (
+            machine.disk_total_gib * share.value,
+            f"below {share.value:.0%} of {machine.disk_total_gib} GiB the kubelet evicts pods",
+        )
     if free is None:
         unchecked = f"{what} and weights; the stack file states no machine.diskFreeGiB, so it is not checked"
         notes.decide("disk", gib(need), "derived", "catalogue: images", unchecked)
@@ -86,5 +106,7 @@ def _disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> BudgetPl
             f"({gib(kept)} {why}); a full disk ends pulls with `no space left on device`, or the node gets the taint "
             "node.kubernetes.io/disk-pressure and its pods are Evicted or stay Pending."
         )
-    notes.decide("disk", f"{gib(need)} of {gib(usable)}", "derived", share.source, f"{what}, and weights; {gib(kept)} {why}")
+    notes.decide(
+        "disk", f"{gib(need)} of {gib(usable)}", "derived", share.source, f"{what}, and weights; {gib(kept)} {why}"
+    )
     return BudgetPlan(name="disk", need=round(need, 3), have=round(usable, 3), unit="GiB", what=f"{what}, and weights")

@@ -17,7 +17,8 @@ from stacks.planning.host_changes import host_changes
 from stacks.planning.plan import MachinePlan, ModelCachePlan, ModelPlan, NvidiaPlan, Plan
 from stacks.settings import CpuMachine, EmbeddedCluster, NvidiaMachine, Settings
 
-_CACHE_CAPACITY_GIB = 1024  # only a label: a local volume enforces no size, and a claim whose size follows the models could never shrink
+# only a label: a local volume enforces no size, and a claim whose size follows the models could never shrink
+_CACHE_CAPACITY_GIB = 1024
 _MOST_REPLICAS = 64
 
 
@@ -31,9 +32,9 @@ def build_plan(
 ) -> Plan:
     """The plan of `stack`. `secrets` names the secret keys that the stack holds (never their values).
 
-    `sharing_layer`: plan several engines on one card too, where the stack file wants it. What deploys leaves it False until that layer
-    is there; what only shows plans sets it. Raises PlanError with every refusal and with settings that work instead, CatalogError for
-    names that the catalogue does not know.
+    `sharing_layer`: plan several engines on one card too, where the stack file wants it. What deploys leaves it False
+    until that layer is there; what only shows plans sets it. Raises PlanError with every refusal and with settings that
+    work instead, CatalogError for names that the catalogue does not know.
     """
     inputs = Inputs(stack, settings, catalog or load(), secrets)
     _check_names(inputs)
@@ -44,12 +45,17 @@ def build_plan(
     plan, refusals = _decide(inputs, sharing_layer=sharing_layer)
     if refusals or plan is None:
         raise PlanError(refusals, stack=stack, alternatives=alternatives(settings, inputs.catalog, refused))
-    if settings.objective == "replicas" and (more := _most_replicas(settings, lambda changed: not refused(changed))) != settings:
+    if (
+        settings.objective == "replicas"
+        and (more := _most_replicas(settings, lambda changed: not refused(changed))) != settings
+    ):
         plan = _decide(replace(inputs, settings=more), sharing_layer=sharing_layer)[0] or plan
     return plan
 
 
-def try_plan(settings: Settings, *, stack: str, catalog: Catalog, sharing_layer: bool = True) -> tuple[Plan | None, list[str]]:
+def try_plan(
+    settings: Settings, *, stack: str, catalog: Catalog, sharing_layer: bool = True
+) -> tuple[Plan | None, list[str]]:
     """The plan, or None and every refusal, without a search for alternatives: for those who ask about many settings."""
     inputs = Inputs(stack, settings, catalog, frozenset())
     _check_names(inputs)
@@ -63,7 +69,9 @@ def _most_replicas(settings: Settings, works: Callable[[Settings], bool]) -> Set
         for index in tuple(growing):
             model = settings.models[index]
             more = model.model_copy(update={"replicas": model.replicas + 1})
-            changed = settings.model_copy(update={"models": (*settings.models[:index], more, *settings.models[index + 1 :])})
+            changed = settings.model_copy(
+                update={"models": (*settings.models[:index], more, *settings.models[index + 1 :])}
+            )
             if more.replicas <= _MOST_REPLICAS and works(changed):
                 settings = changed
             else:
@@ -86,7 +94,8 @@ def _check_names(inputs: Inputs) -> None:
             errors.append((path, error))
     if errors:
         raise CatalogError(
-            "\n".join(f"{path}: {e.message}" for path, e in errors), remedy="\n     ".join(f"{path}: {e.remedy}" for path, e in errors)
+            "\n".join(f"{path}: {e.message}" for path, e in errors),
+            remedy="\n     ".join(f"{path}: {e.remedy}" for path, e in errors),
         )
 
 
@@ -102,13 +111,21 @@ def _decide(inputs: Inputs, *, sharing_layer: bool) -> tuple[Plan | None, list[s
     auth = "apiKey" if "apiKey" in inputs.secrets else "none"
     reach = f"published on {cluster.address}, and open to every user and pod of this machine"
     if auth == "none":
-        notes.decide("endpoint.auth", "none", "degraded", "stack file", f"{reach}; for a key: pulumi config set --secret apiKey")
+        notes.decide(
+            "endpoint.auth", "none", "degraded", "stack file", f"{reach}; for a key: pulumi config set --secret apiKey"
+        )
     else:
         notes.decide(
-            "endpoint.auth", "bearer key", "stated", "stack file", f"the secret apiKey; {reach}; clients send Authorization: Bearer"
+            "endpoint.auth",
+            "bearer key",
+            "stated",
+            "stack file",
+            f"the secret apiKey; {reach}; clients send Authorization: Bearer",
         )
     if settings.host_changes == "allow":
-        notes.decide("hostChanges", "allow", "degraded", "stack file", "`up` changes the machine, as root too, without asking")
+        notes.decide(
+            "hostChanges", "allow", "degraded", "stack file", "`up` changes the machine, as root too, without asking"
+        )
     if notes.refusals:
         return None, notes.refusals
     return Plan(

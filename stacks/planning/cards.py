@@ -1,7 +1,8 @@
 """Which engine gets which card, and how much of it: pure arithmetic over GiB (2^30).
 
-An engine's fixed part (weights, activations, non-torch, CUDA graphs, its CUDA context, the error band) cannot be bargained with; its KV
-cache has a least size (one full request) and a useful one (every request that may be admitted, at full length).
+An engine's fixed part (weights, activations, non-torch, CUDA graphs, its CUDA context, the error band) cannot be
+bargained with; its KV cache has a least size (one full request) and a useful one (every request that may be admitted,
+at full length).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ _EPSILON = 1e-9
 
 @dataclass(frozen=True)
 class Need:
-    """What one engine wants of a card, GiB. `kv_exact` is set where the owner pinned a share: then nothing is bargained over."""
+    """What one engine wants of a card, GiB. `kv_exact` is set where the owner pinned a share: then nothing is bargained
+    over.
+    """
 
     name: str
     replica: int
@@ -68,9 +71,11 @@ class Placement:
 
 
 def place(needs: Sequence[Need], *, cards: int, free: float, shared: bool) -> Placement:
-    """Puts every engine on one of `cards` equal cards with `free` GiB each; the largest start first, because loading peaks highest.
+    """Puts every engine on one of `cards` equal cards with `free` GiB each; the largest start first, because loading
+    peaks highest.
 
-    Engines spread over cards where they can, since engines of one card share its compute. Deterministic for equal input.
+    Engines spread over cards where they can, since engines of one card share its compute. Deterministic for equal
+    input.
     """
     ordered = sorted(needs, key=lambda n: (-n.priority, -n.least, n.name, n.replica))
     seats = _spread(ordered, cards, free, shared) or (_packed(ordered, cards, free) if shared else None)
@@ -86,7 +91,9 @@ def _spread(ordered: Sequence[Need], cards: int, free: float, shared: bool) -> l
     return None if homeless else seats
 
 
-def _as_many_as_fit(ordered: Sequence[Need], cards: int, free: float, shared: bool) -> tuple[list[list[Need]], list[Need]]:
+def _as_many_as_fit(
+    ordered: Sequence[Need], cards: int, free: float, shared: bool
+) -> tuple[list[list[Need]], list[Need]]:
     """Each engine on the card with the fewest engines and then the most memory left."""
     seats: list[list[Need]] = [[] for _ in range(cards)]
     left, homeless = [free] * cards, []
@@ -102,7 +109,9 @@ def _as_many_as_fit(ordered: Sequence[Need], cards: int, free: float, shared: bo
 
 
 def _packed(ordered: Sequence[Need], cards: int, free: float) -> list[list[Need]] | None:
-    """Any packing at all: depth first over the largest engines, equal cards tried once, given up after a fixed number of steps."""
+    """Any packing at all: depth first over the largest engines, equal cards tried once, given up after a fixed number
+    of steps.
+    """
     needs = sorted(ordered, key=lambda n: (-n.least, n.name, n.replica))
     seats: list[list[Need]] = [[] for _ in range(cards)]
     left, steps = [free] * cards, 0
@@ -140,7 +149,9 @@ def _shares(needs: Sequence[Need], free: float) -> tuple[Share, ...]:
     left = free - sum(n.fixed for n in needs) - sum(kv)
     open_to = [i for i, n in enumerate(needs) if n.kv_exact is None]
     for useful in (True, False):
-        while left > _EPSILON and (wanting := [i for i in open_to if not useful or needs[i].kv_useful - kv[i] > _EPSILON]):
+        while left > _EPSILON and (
+            wanting := [i for i in open_to if not useful or needs[i].kv_useful - kv[i] > _EPSILON]
+        ):
             weight = sum(needs[i].priority for i in wanting)
             gift = {i: left * needs[i].priority / weight for i in wanting}
             if useful:

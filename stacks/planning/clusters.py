@@ -21,7 +21,9 @@ def plan_cluster(inputs: Inputs, linux_memory: float, notes: Notes) -> MinikubeP
 
 
 def cluster_address(inputs: Inputs) -> str:
-    """Where the machine reaches node ports: loopback for minikube, which publishes them there, else the node's own address."""
+    """Where the machine reaches node ports: loopback for minikube, which publishes them there, else the node's own
+    address.
+    """
     cluster = inputs.settings.cluster
     return names.embedded_node_address(cluster.slot) if isinstance(cluster, EmbeddedCluster) else "127.0.0.1"
 
@@ -43,7 +45,13 @@ def _minikube(cluster: MinikubeCluster, inputs: Inputs, linux_memory: float, not
     kubernetes, version = catalog.fact(f"{release}.kubernetes"), catalog.fact(f"{release}.version")
     memory = _node_total_gib(inputs, linux_memory)
     cpus = max(_MINIKUBE_CPUS_LEAST, settings.machine.cpus - int(catalog.number("minikube.hostCpus")))
-    notes.decide("cluster.minikube", version.value, "default", version.source, "the release whose node image and defaults are planned with")
+    notes.decide(
+        "cluster.minikube",
+        version.value,
+        "default",
+        version.source,
+        "the release whose node image and defaults are planned with",
+    )
     notes.decide(
         "cluster.cpus",
         cpus,
@@ -51,7 +59,13 @@ def _minikube(cluster: MinikubeCluster, inputs: Inputs, linux_memory: float, not
         catalog.fact("minikube.hostCpus").source,
         f"{settings.machine.cpus} processors less those of the system",
     )
-    notes.decide("cluster.kubernetes", kubernetes.value, "default", kubernetes.source, "pinned, so that a newer minikube changes nothing")
+    notes.decide(
+        "cluster.kubernetes",
+        kubernetes.value,
+        "default",
+        kubernetes.source,
+        "pinned, so that a newer minikube changes nothing",
+    )
     notes.decide(
         "cluster.memory", gib(memory), "derived", catalog.fact("minikube.hostGiB").source,
         f"{gib(linux_memory)} of Linux less {gib(catalog.number('minikube.hostGiB'))} for the Docker daemon, in whole GiB",
@@ -73,7 +87,9 @@ def _minikube(cluster: MinikubeCluster, inputs: Inputs, linux_memory: float, not
 
 
 def _minikube_start(profile: str, inputs: Inputs, release: str, *, memory_mib: int, cpus: int) -> tuple[str, ...]:
-    """The command line; --gpus, --mount and --ports only act when the profile is made, so they are never left to a later start."""
+    """The command line; --gpus, --mount and --ports only act when the profile is made, so they are never left to a
+    later start.
+    """
     catalog = inputs.catalog
     ports = f"{names.ENDPOINT_PORTS[0]}-{names.ENDPOINT_PORTS[-1]}"
     return (
@@ -94,7 +110,11 @@ def _embedded(cluster: EmbeddedCluster, inputs: Inputs, notes: Notes) -> Embedde
     catalog = inputs.catalog
     kubernetes, containerd, etcd = (catalog.fact(f"embedded.{part}") for part in ("kubernetes", "containerd", "etcd"))
     notes.decide(
-        "cluster.kubernetes", kubernetes.value, "default", kubernetes.source, f"with containerd {containerd.value} and etcd {etcd.value}"
+        "cluster.kubernetes",
+        kubernetes.value,
+        "default",
+        kubernetes.source,
+        f"with containerd {containerd.value} and etcd {etcd.value}",
     )
     notes.decide(
         "cluster.networkPolicy",

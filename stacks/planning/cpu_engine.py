@@ -10,7 +10,8 @@ from stacks.planning.fit import Architecture, EngineRun, kv_needed_gib, predict
 from stacks.planning.plan import MemoryPlan
 from stacks.settings import VllmModel
 
-_SYNCHRONOUS = "0.25.0"  # the CPU engine has one batch in flight, as every engine had before async scheduling came with 0.26
+# the CPU engine has one batch in flight, as every engine had before async scheduling came with 0.26
+_SYNCHRONOUS = "0.25.0"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class CpuEngine:
 
 
 def on_cpu(wish: VllmModel, model: Model, architecture: Architecture, inputs: Inputs, notes: Notes) -> CpuEngine:
-    """The engine as wished; refusals and decisions go to `notes`. Only KV pages and the activation peak are predicted: RAM has no budget flag."""
+    """The engine as wished; refusals and decisions go to `notes`. Only KV pages and the activation peak are predicted:
+    RAM has no budget flag.
+    """
     number = inputs.catalog.number
     if model.quantization is not None:
         notes.refuse(
@@ -36,7 +39,11 @@ def on_cpu(wish: VllmModel, model: Model, architecture: Architecture, inputs: In
         notes.refuse(f"{wish.name}: kvCacheDtype {wish.kv_cache_dtype} is not offered on machine.kind cpu; write auto")
     batched = max(wish.context_tokens, int(number("cpuEngine.maxNumBatchedTokens")), wish.concurrent_requests)
     notes.decide(
-        "maxNumBatchedTokens", batched, "derived", "catalogue: cpuEngine", "the whole context in one step, and at least maxNumSeqs"
+        "maxNumBatchedTokens",
+        batched,
+        "derived",
+        "catalogue: cpuEngine",
+        "the whole context in one step, and at least maxNumSeqs",
     )
     pool = inputs.catalog.fact("cpuEngine.kvCacheGiB")
     run = EngineRun(
@@ -63,7 +70,11 @@ def on_cpu(wish: VllmModel, model: Model, architecture: Architecture, inputs: In
     notes.decide("dtype", "bfloat16", "derived", "catalogue", f"the checkpoint's own; {wish.model} on a CPU")
     notes.decide("kvCache", gib(pool.value), "default", pool.source, f"VLLM_CPU_KVCACHE_SPACE; holds {tokens:,} tokens")
     notes.decide(
-        "concurrency", f"{concurrency:.2f}x", "derived", "stacks/planning/fit", f"requests of {wish.context_tokens} tokens held at once"
+        "concurrency",
+        f"{concurrency:.2f}x",
+        "derived",
+        "stacks/planning/fit",
+        f"requests of {wish.context_tokens} tokens held at once",
     )
     notes.decide(
         "enforceEager",

@@ -1,4 +1,6 @@
-"""What planning steps share while a plan is being made: the inputs, and lists that decisions and refusals are written to."""
+"""What planning steps share while a plan is being made: the inputs, and lists that decisions and refusals are written
+to.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Inputs:
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What an engine is told. `utilization` and `kv_bytes` are None on a CPU; `kv_bytes` also where the owner pinned the utilization."""
+    """What an engine is told. `utilization` and `kv_bytes` are None on a CPU; `kv_bytes` also where the owner pinned
+    the utilization.
+    """
 
     dtype: str
     max_model_len: int

@@ -13,7 +13,8 @@ _PART = re.compile(r"(?:^|\.)([A-Za-z][A-Za-z0-9]*)|\[([0-9]+)\]")
 
 
 def apply_edits(config: Mapping[str, Any], edits: Sequence[Edit]) -> dict[str, Any]:
-    """A copy of `config` (keys without the project prefix) with the edits made; a None value takes its line out, a model too.
+    """A copy of `config` (keys without the project prefix) with the edits made; a None value takes its line out, a
+    model too.
 
     Raises ValueError for a path that is none, KeyError or IndexError where its parent does not exist.
     """

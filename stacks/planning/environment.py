@@ -19,7 +19,9 @@ def engine_environment(inputs: Inputs, notes: Notes) -> dict[str, str]:
     """The same for every engine of a stack, with its decisions; what the stack file adds comes on top."""
     machine = inputs.settings.machine
     offline = "weights lie in the cache, nothing is looked up or reported; /tmp is the only writable place"
-    notes.decide("environment", " ".join(f"{k}={v}" for k, v in _OWN_ENVIRONMENT.items()), "default", "the lab", offline)
+    notes.decide(
+        "environment", " ".join(f"{k}={v}" for k, v in _OWN_ENVIRONMENT.items()), "default", "the lab", offline
+    )
     if machine.kind == "cpu":
         space = inputs.catalog.fact("cpuEngine.kvCacheGiB")
         return {**_OWN_ENVIRONMENT, "VLLM_CPU_KVCACHE_SPACE": f"{space.value:g}"}

@@ -12,7 +12,9 @@ from stacks.planning.roofline import Reads, shared_tokens_per_second
 
 
 def reads(draft: GpuDraft) -> Reads:
-    """What one engine reads a step with full-length requests. Of a mixture of experts one token needs the chosen experts only."""
+    """What one engine reads a step with full-length requests. Of a mixture of experts one token needs the chosen
+    experts only.
+    """
     network = draft.run.architecture
     active, experts = 1.0, network.experts
     if experts and network.linear_weights:
@@ -27,7 +29,9 @@ def in_flight(engine: Engine) -> int:
     return max(1, min(engine.choice.max_num_seqs, int(engine.memory.concurrency)))
 
 
-def estimate(name: str, engines: Mapping[str, Engine], cards: tuple[CardPlan, ...], bandwidth_gb_s: float) -> EstimatePlan:
+def estimate(
+    name: str, engines: Mapping[str, Engine], cards: tuple[CardPlan, ...], bandwidth_gb_s: float
+) -> EstimatePlan:
     """The bounds of one model; engines that share a card take turns, so that a neighbour's step counts into one's own."""
     mine = engines[name]
     total, slowest, running = 0.0, 0.0, 0

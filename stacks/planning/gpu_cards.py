@@ -1,4 +1,6 @@
-"""All engines of a machine on its cards: who gets how much, in which order they start, and the check that each start holds."""
+"""All engines of a machine on its cards: who gets how much, in which order they start, and the check that each start
+holds.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Engine:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Every engine by model name, the cards, and the budget that this proves; where something was refused, engines without a place."""
+    """Every engine by model name, the cards, and the budget that this proves; where something was refused, engines
+    without a place.
+    """
 
     engines: Mapping[str, Engine]
     cards: tuple[CardPlan, ...]
@@ -44,9 +48,16 @@ class Allocation:
 
 
 def allocate(
-    drafts: Sequence[GpuDraft], machine: NvidiaMachine, inputs: Inputs, notes: Notes, own: Mapping[str, Notes], *, sharing_layer: bool
+    drafts: Sequence[GpuDraft],
+    machine: NvidiaMachine,
+    inputs: Inputs,
+    notes: Notes,
+    own: Mapping[str, Notes],
+    *,
+    sharing_layer: bool,
 ) -> Allocation:
-    """Places all replicas of all models. Refusals of one model go to its notes in `own`, those of the machine to `notes`.
+    """Places all replicas of all models. Refusals of one model go to its notes in `own`, those of the machine to
+    `notes`.
 
     `sharing_layer`: whether a plan that puts several engines on one card may leave here; the deploy path refuses it.
     """
@@ -58,7 +69,11 @@ def allocate(
             refuse(draft, _failing(draft), own[draft.wish.name])
     wanted = sum(d.wish.replicas for d in drafts)
     budget = BudgetPlan(
-        name="GPUs", need=wanted, have=machine.gpus, unit="GPUs", what="one an engine; engines of a shared card count as one"
+        name="GPUs",
+        need=wanted,
+        have=machine.gpus,
+        unit="GPUs",
+        what="one an engine; engines of a shared card count as one",
     )
     unplaced = Allocation({d.wish.name: _unplaced(d) for d in drafts}, (), False, budget)
     if any(rung is None for rung in alone) or not drafts:
@@ -88,8 +103,16 @@ def allocate(
 
 
 def _rungs(batched: int) -> tuple[Rung, ...]:
-    """From the fastest to the leanest: CUDA graphs go before the step gets very small, since each saves more than the other costs."""
-    return (Rung(False, batched), Rung(False, batched // 2), Rung(True, batched), Rung(True, batched // 2), Rung(True, batched // 4))
+    """From the fastest to the leanest: CUDA graphs go before the step gets very small, since each saves more than the
+    other costs.
+    """
+    return (
+        Rung(False, batched),
+        Rung(False, batched // 2),
+        Rung(True, batched),
+        Rung(True, batched // 2),
+        Rung(True, batched // 4),
+    )
 
 
 def _own_rung(draft: GpuDraft, free: float, rungs: Sequence[Rung]) -> Rung | None:
@@ -130,7 +153,9 @@ def _engine(draft: GpuDraft, placement: Placement, inputs: Inputs, notes: Notes)
 
 def _unplaced(draft: GpuDraft) -> Engine:
     """An engine that was refused, as far as the other budgets need it."""
-    return Engine(draft, _choice(draft, draft.pinned, None), memory_plan(draft, draft.least, neighbours=0.0, kv_bytes=None), ())
+    return Engine(
+        draft, _choice(draft, draft.pinned, None), memory_plan(draft, draft.least, neighbours=0.0, kv_bytes=None), ()
+    )
 
 
 def _choice(draft: GpuDraft, utilization: float | None, kv_bytes: int | None) -> EngineChoice:
@@ -148,7 +173,9 @@ def _choice(draft: GpuDraft, utilization: float | None, kv_bytes: int | None) ->
 
 
 def _kv(draft: GpuDraft, size: float, before: float, inputs: Inputs) -> tuple[int | None, float, Prediction]:
-    """The KV cache that fills `size` GiB, in whole MiB, and the utilization with which vLLM's start check holds beside `before` GiB."""
+    """The KV cache that fills `size` GiB, in whole MiB, and the utilization with which vLLM's start check holds beside
+    `before` GiB.
+    """
     free = (draft.run.free_gib or 0.0) - before
     if draft.pinned is not None:
         return None, draft.pinned, predict(replace(draft.run, gpu_memory_utilization=draft.pinned, free_gib=free))
@@ -186,7 +213,11 @@ def _card(index: int, placement: Placement, engines: Mapping[str, Engine]) -> Ca
     total, desktop = first.draft.total, first.draft.desktop
     unused = total - desktop - sum(s.fixed_gib + s.kv_cache_gib for s in shares)
     return CardPlan(
-        index=index, total_gib=round(total, 3), desktop_gib=round(desktop, 3), shares=tuple(shares), unused_gib=round(max(0.0, unused), 3)
+        index=index,
+        total_gib=round(total, 3),
+        desktop_gib=round(desktop, 3),
+        shares=tuple(shares),
+        unused_gib=round(max(0.0, unused), 3),
     )
 
 
@@ -196,11 +227,17 @@ def _check_sharing(version: str, *, sharing_layer: bool, notes: Notes) -> None:
     if not sharing_layer:
         notes.refuse(f"{SHARING}; `lab plan` and `lab what-if` show what it would be")
     notes.decide(
-        "sharedCard", "true", "stated", "stack file", "engines share memory by fixed KV caches and take turns on the compute; no isolation"
+        "sharedCard",
+        "true",
+        "stated",
+        "stack file",
+        "engines share memory by fixed KV caches and take turns on the compute; no isolation",
     )
 
 
-def _refuse_homeless(drafts: Sequence[GpuDraft], placement: Placement, machine: NvidiaMachine, free: float, notes: Notes) -> None:
+def _refuse_homeless(
+    drafts: Sequence[GpuDraft], placement: Placement, machine: NvidiaMachine, free: float, notes: Notes
+) -> None:
     wanted = sum(d.wish.replicas for d in drafts)
     least = " + ".join(f"{d.wish.replicas} x {d.wish.name} {gib(d.fixed + d.kv_least)}" for d in drafts)
     needed = sum(d.wish.replicas * (d.fixed + d.kv_least) for d in drafts)
@@ -215,7 +252,11 @@ def _refuse_homeless(drafts: Sequence[GpuDraft], placement: Placement, machine: 
     notes.refuse(
         f"{_engines(drafts)} want {wanted} GPUs, one each, and the machine has {machine.gpus}. On shared cards they would need {gib(needed)} "
         f"({least}) of {machine.gpus} x {gib(free)}, "
-        + ("which could fit with machine.sharedCard: true" if needed <= machine.gpus * free else "which would not fit either")
+        + (
+            "which could fit with machine.sharedCard: true"
+            if needed <= machine.gpus * free
+            else "which would not fit either"
+        )
         + "; engines on one card share its compute."
     )
 

@@ -1,4 +1,6 @@
-"""One model on an NVIDIA card, before anybody knows how much of the card it gets: what is legal, and what it needs at least."""
+"""One model on an NVIDIA card, before anybody knows how much of the card it gets: what is legal, and what it needs at
+least.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ class Rung:
 
 @dataclass(frozen=True)
 class GpuDraft:
-    """One engine's start, but for the size of its KV cache. `run.free_gib` is what vLLM finds on a card without other engines: the desktop's
-    share is taken off, and so is `context`, the engine's own CUDA context, which it makes before it looks.
+    """One engine's start, but for the size of its KV cache. `run.free_gib` is what vLLM finds on a card without other
+    engines: the desktop's share is taken off, and so is `context`, the engine's own CUDA context, which it makes before
+    it looks.
     """
 
     wish: VllmModel
@@ -55,10 +58,16 @@ class GpuDraft:
     @cached_property
     def least(self) -> Prediction:
         """The engine with the least KV cache that it starts with, or with its pinned share."""
-        return self.with_kv(self.kv_least) if self.pinned is None else predict(replace(self.run, gpu_memory_utilization=self.pinned))
+        return (
+            self.with_kv(self.kv_least)
+            if self.pinned is None
+            else predict(replace(self.run, gpu_memory_utilization=self.pinned))
+        )
 
     def with_kv(self, kv: float, *, utilization: float = _LEAST_UTILIZATION, free: float | None = None) -> Prediction:
-        """The engine with exactly `kv` GiB of KV cache, where it finds `free` GiB (default: a card without other engines)."""
+        """The engine with exactly `kv` GiB of KV cache, where it finds `free` GiB (default: a card without other
+        engines).
+        """
         run = replace(self.run, kv_cache_memory_gib=kv, gpu_memory_utilization=utilization)
         return predict(run if free is None else replace(run, free_gib=free))
 
@@ -71,8 +80,8 @@ class GpuDraft:
     def fixed(self) -> float:
         """GiB that the engine holds beside its KV cache, its CUDA context and the error band included.
 
-        As much as the predictor wants free beside a given cache before it says FITS: that is asked with a cache that fills the card, and
-        with the shortest context, so that only the card can be too small.
+        As much as the predictor wants free beside a given cache before it says FITS: that is asked with a cache that
+        fills the card, and with the shortest context, so that only the card can be too small.
         """
         fixed = (self.least.in_use_gib or 0.0) - (self.least.kv_gib or 0.0) + self.band
         if self.pinned is not None:
@@ -96,7 +105,9 @@ class GpuDraft:
         useful = self.kv_least
         if self.run.max_num_seqs:
             useful = kv_needed_gib(self.run, max_model_len=self.run.max_model_len or 1, requests=self.run.max_num_seqs)
-        return Need(self.wish.name, replica, self.fixed, self.kv_least, max(useful, self.kv_least), self.wish.priority, exact)
+        return Need(
+            self.wish.name, replica, self.fixed, self.kv_least, max(useful, self.kv_least), self.wish.priority, exact
+        )
 
     def at(self, rung: Rung) -> GpuDraft:
         """The same engine on another rung; what the owner pinned stays."""
@@ -104,17 +115,29 @@ class GpuDraft:
         batched = max(rung.batched, self.run.max_num_seqs or 1)
         return replace(self, run=replace(self.run, enforce_eager=eager, max_num_batched_tokens=batched))
 
-    def telling(self, *, context: int | None = None, requests: int | None = None, batched: int | None = None) -> GpuDraft:
+    def telling(
+        self, *, context: int | None = None, requests: int | None = None, batched: int | None = None
+    ) -> GpuDraft:
         """The same engine told something else."""
         length, seqs = context or self.run.max_model_len, requests or self.run.max_num_seqs or 1
         tokens = max(batched or self.run.max_num_batched_tokens or 1, seqs)
-        return replace(self, run=replace(self.run, max_model_len=length, max_num_seqs=seqs, max_num_batched_tokens=tokens))
+        return replace(
+            self, run=replace(self.run, max_model_len=length, max_num_seqs=seqs, max_num_batched_tokens=tokens)
+        )
 
 
 def draft_gpu(
-    wish: VllmModel, model: Model, architecture: Architecture, machine: NvidiaMachine, image: Image, inputs: Inputs, notes: Notes
+    wish: VllmModel,
+    model: Model,
+    architecture: Architecture,
+    machine: NvidiaMachine,
+    image: Image,
+    inputs: Inputs,
+    notes: Notes,
 ) -> GpuDraft:
-    """The engine as wished, on the machine's card; refuses what is not legal there, and decides dtype, KV dtype and driver."""
+    """The engine as wished, on the machine's card; refuses what is not legal there, and decides dtype, KV dtype and
+    driver.
+    """
     number, gpu = inputs.catalog.number, inputs.catalog.gpu(machine.gpu)
     version, method = image.engine_version or "", kernels(model)
     dtype, source, reason = legality.dtype_for(
@@ -126,11 +149,21 @@ def draft_gpu(
     backend = legality.attention_backend(gpu.capability, version)
     if backend:
         notes.decide(
-            "attention", backend.backend, "derived", backend.source, f"what vLLM {version} picks at {gpu.compute_capability.value}"
+            "attention",
+            backend.backend,
+            "derived",
+            backend.source,
+            f"what vLLM {version} picks at {gpu.compute_capability.value}",
         )
     stated = wish.kv_cache_dtype != "auto"
-    why = "halves the KV cache; costs a little accuracy" if stated else "the model's own; fp8 is never chosen without being asked for"
-    notes.decide("kvCacheDtype", wish.kv_cache_dtype, "stated" if stated else "default", "stack file" if stated else "vLLM", why)
+    why = (
+        "halves the KV cache; costs a little accuracy"
+        if stated
+        else "the model's own; fp8 is never chosen without being asked for"
+    )
+    notes.decide(
+        "kvCacheDtype", wish.kv_cache_dtype, "stated" if stated else "default", "stack file" if stated else "vLLM", why
+    )
     total = _total_gib(wish, gpu, machine, notes)
     shown = machine.display or machine.platform == "wsl2"
     desktop = number(f"platforms.{machine.platform}.{'desktopGiB' if shown else 'headlessGiB'}")
@@ -159,14 +192,22 @@ def draft_gpu(
 
 
 def _system_gib(inputs: Inputs, notes: Notes) -> float:
-    """GiB that the system, the cluster and the engines' own processes take of a memory that the processors share with the GPU."""
+    """GiB that the system, the cluster and the engines' own processes take of a memory that the processors share with
+    the GPU.
+    """
     number = inputs.catalog.number
     engine = number("podMemory.baseGiB") + number("podMemory.perRankGiB") + number("podMemory.sharedMemoryGiB")
     engines = sum(m.replicas for m in inputs.settings.models)
     driver = inputs.settings.cluster.driver
-    size = number(f"{driver}.systemGiB") + (number("minikube.hostGiB") if driver == "minikube" else 0.0) + engines * engine
+    size = (
+        number(f"{driver}.systemGiB") + (number("minikube.hostGiB") if driver == "minikube" else 0.0) + engines * engine
+    )
     notes.decide(
-        "unifiedMemory", gib(size), "derived", "catalogue: podMemory", "processors and GPU share it: the system, the cluster and the pods"
+        "unifiedMemory",
+        gib(size),
+        "derived",
+        "catalogue: podMemory",
+        "processors and GPU share it: the system, the cluster and the pods",
     )
     return size
 
@@ -189,8 +230,12 @@ def _check(wish: VllmModel, model: Model, gpu: Gpu, dtype: str, version: str, no
             notes.refuse(f"{wish.name}: {illegal}")
     if wish.trust_remote_code:
         if not (wish.revision or model.revision):
-            notes.refuse(f"{wish.name}: trustRemoteCode runs whatever {model.repository} holds that day; pin it with `revision:`")
-        notes.decide("trustRemoteCode", "true", "degraded", "stack file", "code of the model's repository runs in the engine")
+            notes.refuse(
+                f"{wish.name}: trustRemoteCode runs whatever {model.repository} holds that day; pin it with `revision:`"
+            )
+        notes.decide(
+            "trustRemoteCode", "true", "degraded", "stack file", "code of the model's repository runs in the engine"
+        )
 
 
 def _total_gib(wish: VllmModel, gpu: Gpu, machine: NvidiaMachine, notes: Notes) -> float:
@@ -201,7 +246,13 @@ def _total_gib(wish: VllmModel, gpu: Gpu, machine: NvidiaMachine, notes: Notes) 
             f"{wish.name}: the catalogue has no memory figure for {gpu.name} under {machine.platform}; as far as known it runs on {only} only"
         )
         fact = gpu.memory[only]
-    notes.decide("cardMemory", gib(fact.value), "default", fact.source, f"{gpu.name} under {machine.platform}, as torch reports it")
+    notes.decide(
+        "cardMemory",
+        gib(fact.value),
+        "default",
+        fact.source,
+        f"{gpu.name} under {machine.platform}, as torch reports it",
+    )
     return fact.value
 
 
@@ -224,4 +275,6 @@ def _check_image(wish: VllmModel, gpu: Gpu, machine: NvidiaMachine, image: Image
             "it would end with: The NVIDIA driver on your system is too old. Upgrade the driver"
         )
     else:
-        notes.decide("nvidiaDriver", machine.nvidia_driver, "stated", "stack file", f"the image needs {driver.value} or newer")
+        notes.decide(
+            "nvidiaDriver", machine.nvidia_driver, "stated", "stack file", f"the image needs {driver.value} or newer"
+        )

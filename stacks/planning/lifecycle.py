@@ -15,8 +15,8 @@ def lifecycle(
 ) -> LifecyclePlan:
     """Budgets from the model's size and the catalogued speeds: startup probe < progress deadline < resource timeout.
 
-    Weights are in the cache before the engine starts; their download has a budget of its own. `compiles`: not with --enforce-eager on a
-    GPU. `before`: engines of the same card that start first, each of which may need as long.
+    Weights are in the cache before the engine starts; their download has a budget of its own. `compiles`: not with
+    --enforce-eager on a GPU. `before`: engines of the same card that start first, each of which may need as long.
     """
     seconds = (
         weights_gib / catalog.number("startup.readGiBPerSecond")
@@ -31,7 +31,11 @@ def lifecycle(
     progress = failures * _PERIOD_SECONDS + max(ceil(pull / 60) * 60, 300)
     pre_stop, drain = int(catalog.number("shutdown.preStopSeconds")), int(catalog.number("shutdown.drainSeconds"))
     return LifecyclePlan(
-        download_seconds=ceil(download_gib / catalog.number("startup.pullGiBPerSecond") * catalog.number("startup.safety") / 60) * 60 + 300,
+        download_seconds=ceil(
+            download_gib / catalog.number("startup.pullGiBPerSecond") * catalog.number("startup.safety") / 60
+        )
+        * 60
+        + 300,
         startup_period_seconds=_PERIOD_SECONDS,
         startup_failures=failures,
         progress_deadline_seconds=progress,

@@ -1,9 +1,12 @@
 """What the rest of a card is spent on. Without an objective every wish is taken as it is written.
 
-throughput  more requests at once (concurrentRequests is the least), as long as all of them are held at full length, and larger steps
-latency     fewer requests at once (concurrentRequests is the most): what is let in is held, and a long prompt delays others by 512 tokens
+throughput  more requests at once (concurrentRequests is the least), as long as all of them are held at full length, and
+larger steps
+latency     fewer requests at once (concurrentRequests is the most): what is let in is held, and a long prompt delays
+others by 512 tokens
 context     the longest context that the card holds (contextTokens is the least)
-replicas    as many engines as the cards hold (replicas is the least); see build.py, which plans each candidate as a whole
+replicas    as many engines as the cards hold (replicas is the least); see build.py, which plans each candidate as a
+whole
 """
 
 from __future__ import annotations
@@ -45,7 +48,13 @@ def _longest(draft: GpuDraft, size: float, notes: Notes) -> GpuDraft:
     held = min(trained, largest_len(draft.run, kv_gib=pool(draft, size))) // _STEP_TOKENS * _STEP_TOKENS
     longest = max(stated, held)
     limit = "what the model was trained for" if longest >= trained else "the longest that the KV cache holds once"
-    notes.decide("objective", "context", "stated", "stack file", f"{longest} tokens: {limit}; contextTokens {stated} is the least")
+    notes.decide(
+        "objective",
+        "context",
+        "stated",
+        "stack file",
+        f"{longest} tokens: {limit}; contextTokens {stated} is the least",
+    )
     return draft.telling(context=longest)
 
 
@@ -56,7 +65,9 @@ def _full_requests(draft: GpuDraft, size: float) -> int:
 
 
 def _most_requests(draft: GpuDraft, size: float, notes: Notes) -> GpuDraft:
-    """Every request more costs sampler memory, so the number is found from above: the first that the pool beside it still holds."""
+    """Every request more costs sampler memory, so the number is found from above: the first that the pool beside it
+    still holds.
+    """
     stated = draft.run.max_num_seqs or 1
     best = draft
     low, high = stated, _MOST_REQUESTS
@@ -69,15 +80,15 @@ def _most_requests(draft: GpuDraft, size: float, notes: Notes) -> GpuDraft:
             high = middle - 1
     for step in _LARGER_STEPS:
         larger = best.telling(batched=step)
-        if pool(larger, size) >= _KV_KEPT * pool(best, size) and _full_requests(larger, size) >= min(low, _full_requests(best, size)):
+        if pool(larger, size) >= _KV_KEPT * pool(best, size) and _full_requests(larger, size) >= min(
+            low, _full_requests(best, size)
+        ):
             best = larger
             break
     held = _full_requests(best, size)
     asked = best.run.max_num_seqs or 1
     how = "all held at full length" if held >= asked else f"{held} of them held at full length, shorter ones more"
-    text = (
-        f"{asked} requests at once, {how}, in steps of {best.run.max_num_batched_tokens} tokens; concurrentRequests {stated} is the least"
-    )
+    text = f"{asked} requests at once, {how}, in steps of {best.run.max_num_batched_tokens} tokens; concurrentRequests {stated} is the least"
     notes.decide("objective", "throughput", "stated", "stack file", text)
     return best
 

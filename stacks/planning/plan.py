@@ -1,4 +1,5 @@
-"""The Plan: what follows from a stack file and the catalogue, as literal values. JSON both ways; the same document everywhere.
+"""The Plan: what follows from a stack file and the catalogue, as literal values. JSON both ways; the same document
+everywhere.
 
 Sizes are MiB or GiB (2^20, 2^30) and durations are seconds, as the field names say.
 """
@@ -25,7 +26,8 @@ class Part(BaseModel):
 class Decision(Part):
     """One value and why it is what it is.
 
-    `kind`: stated (the stack file says so), derived (computed), default (ours or upstream's), degraded (a safe default given up).
+    `kind`: stated (the stack file says so), derived (computed), default (ours or upstream's), degraded (a safe default
+    given up).
     """
 
     name: str
@@ -104,7 +106,9 @@ class NvidiaPlan(Part):
     plugin_pull_policy: str
     gpus: int
     read_only_root_filesystem: bool
-    runtime: Literal["docker"] = Field(description="the container runtime of the machine that must know the NVIDIA runtime")
+    runtime: Literal["docker"] = Field(
+        description="the container runtime of the machine that must know the NVIDIA runtime"
+    )
 
 
 class ModelCachePlan(Part):
@@ -140,21 +144,31 @@ class MemoryPlan(Part):
     non_torch_gib: float = Field(alias="nonTorchGiB")
     cuda_graphs_gib: float = Field(alias="cudaGraphsGiB")
     error_band_gib: float = Field(alias="errorBandGiB")
-    kv_cache_gib: float = Field(alias="kvCacheGiB", description="left for the KV cache, the error band already taken off")
+    kv_cache_gib: float = Field(
+        alias="kvCacheGiB", description="left for the KV cache, the error band already taken off"
+    )
     kv_needed_gib: float = Field(alias="kvNeededGiB", description="one request of max_model_len tokens")
-    kv_bytes: int | None = Field(default=None, description="--kv-cache-memory-bytes; None where vLLM works it out from the utilization")
+    kv_bytes: int | None = Field(
+        default=None, description="--kv-cache-memory-bytes; None where vLLM works it out from the utilization"
+    )
     kv_dtype: Literal["auto", "fp8", "fp8_e5m2"] = "auto"
     kv_tokens: int
     concurrency: float = Field(description="full-length requests that the KV cache holds at once")
 
 
 class EstimatePlan(Part):
-    """Upper bounds of speed from the card's memory bandwidth (stacks/planning/roofline.py): never reached, good for comparing."""
+    """Upper bounds of speed from the card's memory bandwidth (stacks/planning/roofline.py): never reached, good for
+    comparing.
+    """
 
     bandwidth_gb_s: float = Field(alias="bandwidthGBs", description="10^9 bytes a second")
     single_tokens_per_second: float = Field(description="at most, one full-length request alone")
-    requests: int = Field(description="requests in flight for the next figure: as many as are admitted and held at full length")
-    total_tokens_per_second: float = Field(description="at most, all engines of this model with that many full-length requests")
+    requests: int = Field(
+        description="requests in flight for the next figure: as many as are admitted and held at full length"
+    )
+    total_tokens_per_second: float = Field(
+        description="at most, all engines of this model with that many full-length requests"
+    )
     step_milliseconds: float = Field(description="at least, between two tokens of a request when all of those run")
 
 
@@ -164,7 +178,9 @@ class SharePlan(Part):
     model: str
     replica: int
     start_order: int = Field(description="engines of a card start one after another, each when the one before answers")
-    fixed_gib: float = Field(alias="fixedGiB", description="weights, activations, non-torch, CUDA graphs, context and error band")
+    fixed_gib: float = Field(
+        alias="fixedGiB", description="weights, activations, non-torch, CUDA graphs, context and error band"
+    )
     kv_cache_gib: float = Field(alias="kvCacheGiB")
 
 
@@ -203,7 +219,9 @@ class ResourcesPlan(Part):
 class LifecyclePlan(Part):
     """Start and stop budgets, ordered: startup probe < progress deadline < resource timeout."""
 
-    download_seconds: int = Field(description="weights into the cache, before the engine starts, at the catalogued line speed with margin")
+    download_seconds: int = Field(
+        description="weights into the cache, before the engine starts, at the catalogued line speed with margin"
+    )
     startup_period_seconds: int
     startup_failures: int
     progress_deadline_seconds: int
@@ -267,7 +285,9 @@ class Plan(Part):
 
     def to_json(self) -> str:
         """The plan as JSON text, stable byte for byte."""
-        return json.dumps({**self.model_dump(mode="json", by_alias=True), "digest": self.digest}, indent=2, ensure_ascii=False)
+        return json.dumps(
+            {**self.model_dump(mode="json", by_alias=True), "digest": self.digest}, indent=2, ensure_ascii=False
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Plan:

@@ -13,8 +13,12 @@ _MIB = 1024  # MiB of a GiB
 _SHM = "/dev/shm"  # noqa: S108  (the container's own)
 
 
-def pod_resources(wish: VllmModel, model: Model, activation_gib: float, inputs: Inputs, notes: Notes, *, multimodal: bool) -> ResourcesPlan:
-    """Requests and limits, each with its decision; refuses a pinned limit that loading outgrows. `activation_gib`: of a CPU engine, in RAM."""
+def pod_resources(
+    wish: VllmModel, model: Model, activation_gib: float, inputs: Inputs, notes: Notes, *, multimodal: bool
+) -> ResourcesPlan:
+    """Requests and limits, each with its decision; refuses a pinned limit that loading outgrows. `activation_gib`: of a
+    CPU engine, in RAM.
+    """
     number, cpus = inputs.catalog.number, inputs.settings.machine.cpus
     cuda = isinstance(inputs.settings.machine, NvidiaMachine)
     shared = number("podMemory.sharedMemoryGiB")
@@ -33,15 +37,31 @@ def pod_resources(wish: VllmModel, model: Model, activation_gib: float, inputs: 
         notes.decide("memoryLimit", gib(limit), "derived", "catalogue: podMemory, cpuEngine", source)
     share = number("podMemory.requestShare" if cuda else "cpuEngine.requestShare")
     request = limit * share
-    notes.decide("memoryRequest", gib(request), "derived", "catalogue", f"{share:g} of the limit: loading peaks, serving does not")
+    notes.decide(
+        "memoryRequest",
+        gib(request),
+        "derived",
+        "catalogue",
+        f"{share:g} of the limit: loading peaks, serving does not",
+    )
     cpu_request = min(cpus - 1, int(number("podCpu.gpuRequest"))) if cuda else int(number("podCpu.cpuRequest"))
     cpu_limit = min(cpus, int(number("podCpu.gpuLimit"))) if cuda else cpus
-    why = "one for each serving process; loading may use more" if cuda else "the processors are the engine: it may use all of them"
+    why = (
+        "one for each serving process; loading may use more"
+        if cuda
+        else "the processors are the engine: it may use all of them"
+    )
     notes.decide("cpu", f"{max(1, cpu_request)} to {cpu_limit}", "derived", "catalogue: podCpu", why)
     scratch = int(number("podScratch.gpuMiB" if cuda else "podScratch.cpuMiB"))
-    notes.decide("scratch", f"{scratch} MiB", "default", "catalogue: podScratch", "an emptyDir at /tmp, the only writable place")
     notes.decide(
-        "sharedMemory", gib(shared), "default", inputs.catalog.fact("podMemory.sharedMemoryGiB").source, f"{_SHM}, inside the limit"
+        "scratch", f"{scratch} MiB", "default", "catalogue: podScratch", "an emptyDir at /tmp, the only writable place"
+    )
+    notes.decide(
+        "sharedMemory",
+        gib(shared),
+        "default",
+        inputs.catalog.fact("podMemory.sharedMemoryGiB").source,
+        f"{_SHM}, inside the limit",
     )
     return ResourcesPlan(
         cpu_request=str(max(1, cpu_request)),

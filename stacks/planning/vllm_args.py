@@ -9,7 +9,8 @@ from stacks.planning.legality import version
 
 
 def vllm_args(*, name: str, directory: str, choice: EngineChoice, drain_seconds: int) -> tuple[str, ...]:
-    """Arguments after the image's `vllm serve` entrypoint. The utilization is None on a CPU, where vLLM has no such budget.
+    """Arguments after the image's `vllm serve` entrypoint. The utilization is None on a CPU, where vLLM has no such
+    budget.
 
     With --kv-cache-memory-bytes the utilization is only what vLLM checks at start: so much must be free on the card.
     """
@@ -40,4 +41,6 @@ def vllm_args(*, name: str, directory: str, choice: EngineChoice, drain_seconds:
 def unknown_flags(args: tuple[str, ...], engine_version: str, catalog: Catalog) -> list[str]:
     """Options that the catalogue does not list for this engine version."""
     have = version(engine_version)
-    return [a for a in args if a.startswith("--") and (a not in catalog.flags or version(catalog.flags[a].since) > have)]
+    return [
+        a for a in args if a.startswith("--") and (a not in catalog.flags or version(catalog.flags[a].since) > have)
+    ]

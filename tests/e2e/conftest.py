@@ -1,4 +1,6 @@
-"""Real clusters on this machine. They use the caches of the person who runs the tests: a cold build takes a quarter of an hour."""
+"""Real clusters on this machine. They use the caches of the person who runs the tests: a cold build takes a quarter of
+an hour.
+"""
 
 import contextlib
 import functools
@@ -39,14 +41,29 @@ class Cluster:
         self.layout = Layout(stack, self.plan)
         self.seconds = 0.0
 
-    def host(self, verb: str, *, epoch: int = 0, kill_at: int | None = None, fails: bool = False, by_stack: bool = True) -> dict:
+    def host(
+        self, verb: str, *, epoch: int = 0, kill_at: int | None = None, fails: bool = False, by_stack: bool = True
+    ) -> dict:
         """Runs one verb; returns its JSON line, or {} where it was killed."""
-        environment = {**os.environ, "LAB_STACK": self.layout.stack, "LAB_SPEC": canonical(self.plan), "LAB_EPOCH": str(epoch)}
+        environment = {
+            **os.environ,
+            "LAB_STACK": self.layout.stack,
+            "LAB_SPEC": canonical(self.plan),
+            "LAB_EPOCH": str(epoch),
+        }
         environment |= {"LAB_BY_STACK": str(int(by_stack))}
-        words = ["-m", "host", "embedded", verb] if kill_at is None else ["-m", "tests.support.killed", str(kill_at), verb]
+        words = (
+            ["-m", "host", "embedded", verb] if kill_at is None else ["-m", "tests.support.killed", str(kill_at), verb]
+        )
         begin = time.monotonic()
         done = subprocess.run(
-            [sys.executable, *words], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=1800, check=False
+            [sys.executable, *words],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            timeout=1800,
+            check=False,
         )
         self.seconds, self.said = time.monotonic() - begin, done.stderr
         if kill_at is not None and done.returncode == -signal.SIGKILL:
@@ -58,7 +75,10 @@ class Cluster:
         built = parts.available(self.plan, self.layout.cache)
         assert built
         return command.run(
-            [built.kubernetes / "kubectl", "--kubeconfig", self.layout.kubeconfig, *words], timeout=120, text=text, check=check
+            [built.kubernetes / "kubectl", "--kubeconfig", self.layout.kubeconfig, *words],
+            timeout=120,
+            text=text,
+            check=check,
         ).stdout
 
     def pid(self, program: str) -> int:
@@ -116,7 +136,8 @@ def clusters() -> Iterator[tuple[Cluster, Cluster]]:
 @pytest.fixture
 def echo_image(tmp_path: Path) -> tuple[str, Path]:
     """A server of one static program, as an image archive."""
-    module = go_modules.GoModule(ROOT / "tests" / "e2e" / "echo", {"pause": "."}, "v1")  # the archive writer's one file name
+    # the archive writer's one file name
+    module = go_modules.GoModule(ROOT / "tests" / "e2e" / "echo", {"pause": "."}, "v1")
     built = go_modules.build(module, tmp_path)
     reference, archive = "lab.local/echo:1", tmp_path / "echo.tar"
     images.write_pause(archive, (built / "pause").read_bytes(), reference)

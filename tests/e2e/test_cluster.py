@@ -18,7 +18,15 @@ from tests.support.inventory import difference, inventory
 pytestmark = pytest.mark.e2e
 
 NAMES = ("local-ai-lab-e2e-a", "local-ai-lab-e2e-b")
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet", "kube-proxy")
+PROGRAMS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "containerd",
+    "kubelet",
+    "kube-proxy",
+)
 
 
 def _pod(name, image):
@@ -56,7 +64,9 @@ def _service(node_port):
 def _apply(cluster, *documents):
     if documents[0]["kind"] == "Namespace":
         cluster.kubectl("apply", "-f", "-", text=json.dumps(documents[0]))
-        cluster.kubectl("wait", "--for=create", "-n", documents[0]["metadata"]["name"], "serviceaccount/default", "--timeout=30s")
+        cluster.kubectl(
+            "wait", "--for=create", "-n", documents[0]["metadata"]["name"], "serviceaccount/default", "--timeout=30s"
+        )
     cluster.kubectl("apply", "-f", "-", text="\n".join(json.dumps(d) for d in documents))
 
 
@@ -90,7 +100,10 @@ def test_a_pod_runs_and_its_service_answers_on_cluster_ip_and_node_port(clusters
     refused["spec"]["securityContext"] = {}
     with pytest.raises(Exception, match="violates PodSecurity"):
         _apply(cluster, refused)
-    assert json.loads((cluster.layout.state.parent / "cluster.json").read_text()) == {"epoch": 0, "clusterUid": _uid(cluster)}
+    assert json.loads((cluster.layout.state.parent / "cluster.json").read_text()) == {
+        "epoch": 0,
+        "clusterUid": _uid(cluster),
+    }
     assert cluster.layout.kubeconfig.stat().st_mode & 0o777 == 0o600
     for key in cluster.layout.pki.glob("*.key"):
         assert key.stat().st_mode & 0o777 == 0o600
@@ -107,7 +120,9 @@ def test_a_second_ensure_changes_nothing(clusters):
 def test_every_listener_is_inside_the_namespace_and_bound_to_the_node_or_loopback(clusters):
     cluster, _ = clusters
     cluster.host("ensure")
-    inside = command.run(["nsenter", f"--net={cluster.layout.network_namespace}", "ss", "-Hlntu"], timeout=20).stdout.splitlines()
+    inside = command.run(
+        ["nsenter", f"--net={cluster.layout.network_namespace}", "ss", "-Hlntu"], timeout=20
+    ).stdout.splitlines()
     addresses = {line.split()[4].rpartition(":")[0] for line in inside}
     assert addresses == {"127.0.0.1", cluster.plan.address}
     outside = command.run(["ss", "-Hlntp"], timeout=20).stdout
@@ -127,7 +142,12 @@ def test_a_killed_program_is_started_again_and_the_pods_stay(clusters, program):
     assert _uid(cluster) == uid
     assert cluster.host("status")["state"] == "running"
     cluster.kubectl("wait", "-n", "e2e", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
-    assert cluster.kubectl("get", "pod", "-n", "e2e", "pause", "-o", "jsonpath={.status.containerStatuses[0].restartCount}") == "0"
+    assert (
+        cluster.kubectl(
+            "get", "pod", "-n", "e2e", "pause", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"
+        )
+        == "0"
+    )
 
 
 @pytest.mark.slow
@@ -140,7 +160,15 @@ def test_the_whole_cluster_killed_comes_back_with_its_data(clusters):
     assert not cgroups.kill(cluster.layout, seconds=15)
     cluster.host("ensure", epoch=1)
     assert _uid(cluster) == uid
-    cluster.kubectl("wait", "-n", "e2e", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "pod", "pause", "--timeout=90s")
+    cluster.kubectl(
+        "wait",
+        "-n",
+        "e2e",
+        "--for=jsonpath={.status.containerStatuses[0].restartCount}=1",
+        "pod",
+        "pause",
+        "--timeout=90s",
+    )
     assert json.loads((cluster.layout.state.parent / "cluster.json").read_text())["epoch"] == 1
 
 
@@ -196,7 +224,10 @@ def test_two_clusters_stand_side_by_side_and_one_is_destroyed_without_harm_to_th
     assert second.host("ensure")["changed"] == []
     assert {name: p["pid"] for name, p in second.host("status")["programs"].items()} == pids
     time.sleep(3)
-    assert second.kubectl("get", "pod", "-n", "e2e", "pause", "-o", "jsonpath={.status.containerStatuses[0].restartCount}") == "0"
+    assert (
+        second.kubectl("get", "pod", "-n", "e2e", "pause", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
+        == "0"
+    )
     second.host("destroy")
     assert difference(before, inventory(*NAMES)) == {}
 
@@ -226,7 +257,9 @@ def test_a_removal_killed_anywhere_is_finished_by_the_next(clusters):
     cluster.host("ensure")
     cluster.host("destroy", kill_at=0)
     points = int(cluster.said.rsplit("points: ", 1)[1])
-    for point in range(1, points + 1) if os.environ.get("LAB_SLOW") == "1" else sorted(random.sample(range(1, points + 1), 2)):
+    for point in (
+        range(1, points + 1) if os.environ.get("LAB_SLOW") == "1" else sorted(random.sample(range(1, points + 1), 2))
+    ):
         print(f"removal killed at {point} of {points}", flush=True)
         cluster.host("ensure")
         cluster.host("destroy", kill_at=point)

@@ -1,4 +1,6 @@
-"""An image of the builder in real clusters: linked and not copied, begun anew where a run was killed, gone with the cluster."""
+"""An image of the builder in real clusters: linked and not copied, begun anew where a run was killed, gone with the
+cluster.
+"""
 
 import contextlib
 import json

@@ -74,12 +74,18 @@ def test_preview_and_plan_make_the_same_decisions(previews, stack):
 def test_lab_reads_a_stack_file_as_pulumi_does(tmp_path, stack):
     cli = get_pulumi(plan(stack))
     with scratch(ROOT, stack, cli) as workspace:
-        recorded = json.loads(workspace.call("config", "--json", "--stack", stack, "--config-file", str(workspace.config)))
+        recorded = json.loads(
+            workspace.call("config", "--json", "--stack", stack, "--config-file", str(workspace.config))
+        )
     ours = read_stack(ROOT, stack)
     assert sorted(ours.flat) == sorted(recorded)
     assert ours.secret_keys == {key for key, entry in recorded.items() if entry["secret"]}
     own = {f"{PROJECT}:{key}": value for key, value in ours.own.items()}
-    theirs = {key: entry.get("objectValue", entry["value"]) for key, entry in recorded.items() if key.startswith(f"{PROJECT}:")}
+    theirs = {
+        key: entry.get("objectValue", entry["value"])
+        for key, entry in recorded.items()
+        if key.startswith(f"{PROJECT}:")
+    }
     assert own == theirs
 
 

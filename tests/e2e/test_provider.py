@@ -1,4 +1,6 @@
-"""What comes next needs of Pulumi's engine: a Helm release, a patch of an object of others, and resources of kinds that nobody knows."""
+"""What comes next needs of Pulumi's engine: a Helm release, a patch of an object of others, and resources of kinds that
+nobody knows.
+"""
 
 import json
 import os
@@ -94,7 +96,14 @@ def test_a_release_a_patch_and_a_custom_resource_preview_and_apply(clusters, pro
         "b": "ours",
     }
     maps = cluster.kubectl(
-        "get", "configmap", "-n", "sample", "-l", "app.kubernetes.io/managed-by=Helm", "-o", "jsonpath={.items[*].data.text}"
+        "get",
+        "configmap",
+        "-n",
+        "sample",
+        "-l",
+        "app.kubernetes.io/managed-by=Helm",
+        "-o",
+        "jsonpath={.items[*].data.text}",
     )
     assert maps == "from values"
     assert "unchanged" in run("up", "-s", "s", "--yes", "--skip-preview")

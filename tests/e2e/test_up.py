@@ -1,4 +1,6 @@
-"""`lab up`, `check`, `status` and `down` for real: Pulumi, Kubernetes, containerd and, in the first test, vLLM on the processors."""
+"""`lab up`, `check`, `status` and `down` for real: Pulumi, Kubernetes, containerd and, in the first test, vLLM on the
+processors.
+"""
 
 import functools
 import json
@@ -35,7 +37,9 @@ class Lab:
 
     def __init__(self, folder: Path, stack: str, slot: int) -> None:
         self.folder, self.stack, self.slot = folder, stack, slot
-        skip = shutil.ignore_patterns(".venv*", ".git", ".*_cache", "__pycache__", ".hypothesis", "Pulumi.*.yaml", ".lab-install.lock")
+        skip = shutil.ignore_patterns(
+            ".venv*", ".git", ".*_cache", "__pycache__", ".hypothesis", "Pulumi.*.yaml", ".lab-install.lock"
+        )
         shutil.copytree(ROOT, folder, ignore=skip)
         (folder / ".venv").symlink_to(ROOT / ".venv")
         self.write()
@@ -49,7 +53,13 @@ class Lab:
                 "local-ai-lab:cluster": {"driver": "embedded", "slot": self.slot},
                 "local-ai-lab:modelCache": {"path": _WEIGHTS},
                 "local-ai-lab:models": [
-                    {"name": MODEL, "model": MODEL, "contextTokens": 2048, "concurrentRequests": 4, "environment": environment}
+                    {
+                        "name": MODEL,
+                        "model": MODEL,
+                        "contextTokens": 2048,
+                        "concurrentRequests": 4,
+                        "environment": environment,
+                    }
                 ],
             }
         }
@@ -80,7 +90,14 @@ class Lab:
 
     def killed(self, victim: str, point: int, command: str) -> int:
         """`up` or `down` ended at a point; returns how many points it had. Nothing of it runs any more afterwards."""
-        self(victim, str(point), command, self.stack, module="tests.support.killed_run", codes=(0, 1, 130, -signal.SIGKILL))
+        self(
+            victim,
+            str(point),
+            command,
+            self.stack,
+            module="tests.support.killed_run",
+            codes=(0, 1, 130, -signal.SIGKILL),
+        )
         end = time.monotonic() + 100
         while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.5)
@@ -93,7 +110,9 @@ class Lab:
         return self("pulumi", "stack", "export", "--stack", self.stack)["deployment"]
 
     def processes(self) -> list[str]:
-        """What a run of Pulumi on this stack started and did not end; the cluster's own programs have an environment of their own."""
+        """What a run of Pulumi on this stack started and did not end; the cluster's own programs have an environment of
+        their own.
+        """
         mark = f"TMPDIR={Path(names.state_folder(self.stack)).expanduser() / 'tmp'}".encode()
         found = []
         for process in Path("/proc").glob("[0-9]*"):
@@ -128,7 +147,9 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 @pytest.fixture
 def quick(tmp_path: Path) -> Iterator[Lab]:
     """With a stand-in for the vLLM image: an `up` takes seconds. The weights of the real model must be there already."""
-    program = go_modules.build(go_modules.GoModule(ROOT / "tests/e2e/standin", {"pause": "."}, "v1"), tmp_path) / "pause"
+    program = (
+        go_modules.build(go_modules.GoModule(ROOT / "tests/e2e/standin", {"pause": "."}, "v1"), tmp_path) / "pause"
+    )
     for lab in _fresh(tmp_path / "lab", *STAND_IN):
         with stand_in_image.offered(lab.folder, program):
             yield lab
@@ -140,7 +161,16 @@ def test_a_bare_machine_answers_and_is_bare_again_afterwards(lab):
     assert first["ok"]
     assert set(first["summary"]) == {"create"}
     (walk,) = first["check"]
-    assert [hop["name"] for hop in walk["hops"]] == ["cluster", "node", "rollout", "pod", "service", "/v1/models", "chat", "streaming"]
+    assert [hop["name"] for hop in walk["hops"]] == [
+        "cluster",
+        "node",
+        "rollout",
+        "pod",
+        "service",
+        "/v1/models",
+        "chat",
+        "streaming",
+    ]
     assert len(walk["text"]) > 1
     assert walk["tokensPerSecond"] > 0
     print("\nfirst up", first["seconds"], "s:", walk["text"], walk["tokensPerSecond"], "tokens/s")
@@ -153,7 +183,8 @@ def test_a_bare_machine_answers_and_is_bare_again_afterwards(lab):
     lab.write(VLLM_LOGGING_LEVEL="DEBUG")
     third = lab.up()
     changed = {op: n for op, n in third["summary"].items() if op != "same"}
-    assert changed in ({"update": 1, "replace": 1}, {"update": 2}, {"update": 1, "create": 1}), changed  # the Deployment and the check
+    # the Deployment and the check
+    assert changed in ({"update": 1, "replace": 1}, {"update": 2}, {"update": 1, "create": 1}), changed
     assert third["check"][0]["ok"]
 
     assert lab("status", lab.stack, "--json")["cluster"]["state"] == "running"
@@ -176,7 +207,9 @@ _MEASURED: dict = {}
 
 
 def _measured(quick: Lab) -> dict:
-    """How many points a whole `up` and a whole `down` have, and what stands in the cluster between them; found out once."""
+    """How many points a whole `up` and a whole `down` have, and what stands in the cluster between them; found out
+    once.
+    """
     if not _MEASURED:
         _MEASURED["up"] = quick.killed("lab", 0, "up")
         _MEASURED["objects"] = _objects()
@@ -220,16 +253,33 @@ def test_a_plain_pulumi_that_was_killed_is_no_obstacle(quick):
     """Its lock, its pending operations and its plugins are all there, made by a real kill."""
     quick.up()
     quick.write(VLLM_LOGGING_LEVEL="DEBUG")
-    plain = [quick.folder / ".venv/bin/python", "-P", "-m", "cli", "pulumi", "up", "--stack", quick.stack, "--yes", "--skip-preview"]
+    plain = [
+        quick.folder / ".venv/bin/python",
+        "-P",
+        "-m",
+        "cli",
+        "pulumi",
+        "up",
+        "--stack",
+        quick.stack,
+        "--yes",
+        "--skip-preview",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(quick.folder)}
-    run = subprocess.Popen(plain, cwd=quick.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = subprocess.Popen(
+        plain, cwd=quick.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     assert run.stdout
     for line in run.stdout:
         if "updating" in line:
             break
     run.kill()  # `lab pulumi` has become the CLI
     run.wait()
-    locks = Path(os.environ["PULUMI_BACKEND_URL"].removeprefix("file://")) / ".pulumi/locks/organization/local-ai-lab" / quick.stack
+    locks = (
+        Path(os.environ["PULUMI_BACKEND_URL"].removeprefix("file://"))
+        / ".pulumi/locks/organization/local-ai-lab"
+        / quick.stack
+    )
     assert list(locks.glob("*.json"))
     again = quick.up()
     assert again["check"][0]["ok"]
@@ -252,7 +302,9 @@ def test_plain_pulumi_and_lab_do_the_same(quick):
     assert difference(before, quick.inventory()) == {}
 
 
-@pytest.mark.parametrize("program", [_slow("etcd"), _slow("kube-apiserver"), "kubelet", _slow("containerd"), _slow("all")])
+@pytest.mark.parametrize(
+    "program", [_slow("etcd"), _slow("kube-apiserver"), "kubelet", _slow("containerd"), _slow("all")]
+)
 def test_a_killed_part_of_a_running_stack_is_brought_back_by_up(quick, program):
     quick.up()
     if program == "all":

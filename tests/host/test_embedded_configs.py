@@ -231,7 +231,9 @@ def test_the_catalogues_versions_are_the_locked_ones():
     from stacks.catalog.loader import load
 
     catalog = load()
-    assert parts.modules(plan(**{p: str(catalog.fact(f"embedded.{p}").value) for p in ("kubernetes", "containerd", "etcd")}))
+    assert parts.modules(
+        plan(**{p: str(catalog.fact(f"embedded.{p}").value) for p in ("kubernetes", "containerd", "etcd")})
+    )
 
 
 def test_the_kubernetes_staging_modules_are_replaced_by_the_matching_release():

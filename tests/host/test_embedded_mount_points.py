@@ -41,7 +41,9 @@ def test_what_somebody_else_uses_by_now_stays(layout: Layout, tmp_path: Path) ->
     assert (made / "theirs.conf").exists()
 
 
-def test_nothing_goes_while_another_cluster_is_pinned(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_goes_while_another_cluster_is_pinned(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, pin = tmp_path / "etc" / "cni", tmp_path / "run" / "other" / "ns" / "mnt"
     _make(layout, made)
     pin.parent.mkdir(parents=True)

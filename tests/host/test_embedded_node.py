@@ -9,7 +9,9 @@ from tests.host.test_embedded_configs import layout
 
 
 def _ago(seconds):
-    return (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+    return (
+        (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+    )
 
 
 def _answers(monkeypatch, *, status="True", heartbeat=0.0, lease=None, node=True):
@@ -21,7 +23,11 @@ def _answers(monkeypatch, *, status="True", heartbeat=0.0, lease=None, node=True
         if not node:
             raise api.ApiError("no node", 404)
         return {
-            "status": {"conditions": [{"type": "Ready", "status": status, "lastHeartbeatTime": _ago(heartbeat), "message": "no network"}]}
+            "status": {
+                "conditions": [
+                    {"type": "Ready", "status": status, "lastHeartbeatTime": _ago(heartbeat), "message": "no network"}
+                ]
+            }
         }
 
     monkeypatch.setattr(api, "request", request)

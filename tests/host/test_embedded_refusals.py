@@ -48,7 +48,13 @@ def test_everything_that_is_missing_is_named_at_once(place, monkeypatch):
 
 @pytest.mark.parametrize(
     ("warm", "image", "before", "needed"),
-    [(False, 5.5, False, 18.0), (True, 5.5, False, 9.0), (False, 0, False, 12.5), (True, 0.4, False, 3.9), (True, 0, True, 2.0)],
+    [
+        (False, 5.5, False, 18.0),
+        (True, 5.5, False, 9.0),
+        (False, 0, False, 12.5),
+        (True, 0.4, False, 3.9),
+        (True, 0, True, 2.0),
+    ],
 )
 def test_what_is_there_already_needs_no_disk(place, monkeypatch, warm, image, before, needed):
     wanted = layout.Layout("dev", plan(images=("lab.local/vllm-cpu:1",)))
@@ -129,7 +135,8 @@ def test_destroy_refuses_a_foreign_cluster(place, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "environment", [{}, {"LAB_STACK": "dev"}, {"LAB_STACK": "dev", "LAB_SPEC": "{}"}, {"LAB_STACK": "dev", "LAB_SPEC": "no"}]
+    "environment",
+    [{}, {"LAB_STACK": "dev"}, {"LAB_STACK": "dev", "LAB_SPEC": "{}"}, {"LAB_STACK": "dev", "LAB_SPEC": "no"}],
 )
 def test_a_missing_or_wrong_specification_is_an_error_and_not_a_traceback(environment, monkeypatch, capsys):
     for name in ("LAB_STACK", "LAB_SPEC"):

@@ -37,7 +37,9 @@ def test_a_pid_of_somebody_else_is_not_ours_and_is_not_killed(kept, tmp_path):
     with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
         boot = open("/proc/sys/kernel/random/boot_id").read().strip()  # noqa: SIM115, PTH123
         (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "sleeper.pid").write_text(f"{stranger.pid} {supervise.start_time(stranger.pid) - 1} {boot}\n")
+        (tmp_path / "run" / "sleeper.pid").write_text(
+            f"{stranger.pid} {supervise.start_time(stranger.pid) - 1} {boot}\n"
+        )
         assert kept.find("sleeper") is None
         kept.stop("sleeper", grace=0)
         supervise.send(Running(stranger.pid, 1), signal.SIGKILL)
@@ -84,7 +86,9 @@ def test_a_program_that_ignores_the_request_is_killed_in_time(kept):
 
 
 def test_a_launch_that_cannot_enter_its_cgroup_is_an_error_with_the_log(tmp_path):
-    broken = Supervisor(tmp_path / "run", tmp_path / "logs", cgroups=[tmp_path / "missing"], environment={"PATH": os.environ["PATH"]})
+    broken = Supervisor(
+        tmp_path / "run", tmp_path / "logs", cgroups=[tmp_path / "missing"], environment={"PATH": os.environ["PATH"]}
+    )
     with pytest.raises(HostError, match="missing"):
         broken.start(SLEEPER)
 

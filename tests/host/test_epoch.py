@@ -65,8 +65,22 @@ def test_another_cluster_stops_the_program_and_says_what_to_type(monkeypatch: py
 Answer = Callable[[httpx.Request], httpx.Response]
 OURS = httpx.Response(200, json={"metadata": {"uid": "ours"}})
 # What a real API server answers to a GET of a node that is not there (Kubernetes 1.36, apimachinery's Status).
-NOT_FOUND = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404}
-FORBIDDEN = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden", "code": 403}
+NOT_FOUND = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "metadata": {},
+    "status": "Failure",
+    "reason": "NotFound",
+    "code": 404,
+}
+FORBIDDEN = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "metadata": {},
+    "status": "Failure",
+    "reason": "Forbidden",
+    "code": 403,
+}
 
 
 def _node(status: str) -> httpx.Response:
@@ -99,13 +113,17 @@ def _cluster(monkeypatch: pytest.MonkeyPatch, namespace: Answer, node: Answer) -
         (lambda _r: _fails(httpx.ReadTimeout("timed out")), 4),
     ],
 )
-def test_the_embedded_driver_is_alive_while_its_node_reports(monkeypatch: pytest.MonkeyPatch, node: Answer, wanted: int) -> None:
+def test_the_embedded_driver_is_alive_while_its_node_reports(
+    monkeypatch: pytest.MonkeyPatch, node: Answer, wanted: int
+) -> None:
     _cluster(monkeypatch, lambda _r: OURS, node)
     assert epoch.wanted_epoch(STACK, "embedded") == wanted
 
 
 @pytest.mark.parametrize("driver", ["minikube", "nobody-knows"])
-def test_a_living_cluster_of_another_driver_is_not_asked_for_the_embedded_node(monkeypatch: pytest.MonkeyPatch, driver: str) -> None:
+def test_a_living_cluster_of_another_driver_is_not_asked_for_the_embedded_node(
+    monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
     _cluster(monkeypatch, lambda _r: OURS, lambda _r: _fails(AssertionError("asked for a node")))
     assert epoch.wanted_epoch(STACK, driver) == 3
 
@@ -120,12 +138,16 @@ def test_a_living_cluster_of_another_driver_is_not_asked_for_the_embedded_node(m
         lambda _r: _fails(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")),
     ],
 )
-def test_a_cluster_that_does_not_say_who_it_is_counts_as_dead(monkeypatch: pytest.MonkeyPatch, namespace: Answer) -> None:
+def test_a_cluster_that_does_not_say_who_it_is_counts_as_dead(
+    monkeypatch: pytest.MonkeyPatch, namespace: Answer
+) -> None:
     _cluster(monkeypatch, namespace, lambda _r: _node("True"))
     assert epoch.wanted_epoch(STACK, "minikube") == 4
 
 
 def test_a_cluster_with_another_uid_is_another_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    _cluster(monkeypatch, lambda _r: httpx.Response(200, json={"metadata": {"uid": "theirs"}}), lambda _r: _node("True"))
+    _cluster(
+        monkeypatch, lambda _r: httpx.Response(200, json={"metadata": {"uid": "theirs"}}), lambda _r: _node("True")
+    )
     with pytest.raises(epoch.ClusterReplaced):
         epoch.wanted_epoch(STACK, "embedded")

@@ -1,4 +1,6 @@
-"""The image build: phases in order, resumed where a kill stopped them, refused before the disk is full, and careful with others' files."""
+"""The image build: phases in order, resumed where a kill stopped them, refused before the disk is full, and careful
+with others' files.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ class Killed(BaseException):
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(rootfs, "tools", lambda cache: rootfs.Tools(cache / "mmdebstrap", cache / "keys.gpg", cache / "strip", ("/lib",)))
+    monkeypatch.setattr(
+        rootfs,
+        "tools",
+        lambda cache: rootfs.Tools(cache / "mmdebstrap", cache / "keys.gpg", cache / "strip", ("/lib",)),
+    )
     monkeypatch.setattr(rootfs, "missing_programs", lambda _path: [])
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: _Usage(0, 0, 100 * 2**30))
     monkeypatch.setattr("host.images.phases.shutil.which", lambda name: f"/usr/bin/{name}")
@@ -92,9 +98,13 @@ def test_a_first_build_runs_every_phase_and_leaves_only_the_image(work: Work, mo
     (entry,) = documents["index.json"]["manifests"]
     assert entry["annotations"]["io.containerd.image.name"] == recipe_reference()
     manifest = documents[f"blobs/{entry['digest'].replace(':', '/')}"]
-    assert manifest["layers"] == [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": f"sha256:{LAYER}", "size": 4096}]
+    assert manifest["layers"] == [
+        {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": f"sha256:{LAYER}", "size": 4096}
+    ]
     config = documents[f"blobs/{manifest['config']['digest'].replace(':', '/')}"]
-    assert config["config"]["User"] == "2000:2000" and config["rootfs"]["diff_ids"] == [f"sha256:{LAYER}"] == [image.chain()]
+    assert config["config"]["User"] == "2000:2000" and config["rootfs"]["diff_ids"] == [f"sha256:{LAYER}"] == [
+        image.chain()
+    ]
 
 
 def test_a_second_call_runs_nothing(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +137,9 @@ def test_a_killed_build_goes_on_with_the_phase_that_had_not_ended(
     calls.done()
 
 
-def test_a_short_disk_is_refused_with_what_is_needed_before_anything_runs(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_disk_is_refused_with_what_is_needed_before_anything_runs(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: _Usage(0, 0, 3 * 2**30))
     expect(monkeypatch)
     with pytest.raises(HostError, match=r"needs \d\.\d GiB free .* there are 3\.0 GiB") as caught:
@@ -135,7 +147,9 @@ def test_a_short_disk_is_refused_with_what_is_needed_before_anything_runs(work: 
     assert "run the same command again" in caught.value.remedy and not work.folder.exists()
 
 
-def test_a_resumed_build_asks_only_for_the_disk_that_it_still_needs(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_build_asks_only_for_the_disk_that_it_still_needs(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert 5 < still_needed_gib(recipe_reference()) < 6
     expect(monkeypatch, *BASE, INSTALL, Call([], _kill))
     with pytest.raises(Killed):
@@ -149,7 +163,9 @@ def test_a_resumed_build_asks_only_for_the_disk_that_it_still_needs(work: Work, 
 
 
 @pytest.mark.parametrize("by", ["program", "ourselves"])
-def test_a_disk_that_fills_up_is_said_so_and_the_work_stays_for_the_next_run(work: Work, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+def test_a_disk_that_fills_up_is_said_so_and_the_work_stays_for_the_next_run(
+    work: Work, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
     def fail(_words: list[str], _named: dict[str, Any]) -> None:
         if by == "ourselves":
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -189,7 +205,10 @@ def test_pins_name_every_package_with_its_version(work: Work, monkeypatch: pytes
     with pytest.raises(Killed):
         ensure_image(recipe_reference())
     pins = (work.folder / "preferences").read_text()
-    assert all(f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n" in pins for name, version in recipe.load().debian.items())
+    assert all(
+        f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n" in pins
+        for name, version in recipe.load().debian.items()
+    )
 
 
 @pytest.mark.parametrize("place", ["build", "final"])
@@ -218,7 +237,9 @@ def test_an_image_that_lost_something_is_made_again(work: Work, monkeypatch: pyt
     calls.done()
 
 
-@pytest.mark.parametrize(("sizes", "right"), [("7\n35\n", True), ("7\n", False), ("7\n34\n", False)], ids=["whole", "a file short", "cut"])
+@pytest.mark.parametrize(
+    ("sizes", "right"), [("7\n35\n", True), ("7\n", False), ("7\n34\n", False)], ids=["whole", "a file short", "cut"]
+)
 def test_files_that_were_lost_are_noticed_before_a_cluster_gets_them(
     work: Work, monkeypatch: pytest.MonkeyPatch, sizes: str, right: bool
 ) -> None:
@@ -233,9 +254,13 @@ def test_files_that_were_lost_are_noticed_before_a_cluster_gets_them(
         assert f"sudo rm -rf {image.folder}" in caught.value.remedy
 
 
-def test_another_reference_is_refused_with_the_way_to_the_right_one(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_reference_is_refused_with_the_way_to_the_right_one(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expect(monkeypatch)
-    with pytest.raises(HostError, match=r"builds lab\.local/vllm-cpu:0\.32\.0-[0-9a-f]{12}, and the plan asks for other:1") as caught:
+    with pytest.raises(
+        HostError, match=r"builds lab\.local/vllm-cpu:0\.32\.0-[0-9a-f]{12}, and the plan asks for other:1"
+    ) as caught:
         ensure_image("other:1")
     assert "host.images reference" in caught.value.remedy
 
@@ -254,7 +279,9 @@ def test_credentials_of_an_index_stand_in_no_command_line(work: Work, monkeypatc
     assert "sesame" not in str(caught.value) and not any("sesame" in word for words in calls.made for word in words)
 
 
-def test_a_build_deletes_nothing_outside_its_folder(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_deletes_nothing_outside_its_folder(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expect(monkeypatch)
     with pytest.raises(HostError, match="not its own"):
         work.remove(tmp_path)

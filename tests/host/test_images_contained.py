@@ -18,7 +18,8 @@ from tests.support.stacks import ROOT
 
 _CAN_UNSHARE = (
     os.geteuid() == 0
-    and subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False, capture_output=True).returncode == 0
+    and subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False, capture_output=True).returncode
+    == 0
 )
 
 
@@ -64,7 +65,9 @@ def test_a_script_in_a_read_only_root_changes_nothing_there(tmp_path: Path) -> N
     assert {path: path.lstat().st_ctime_ns for path in (rootfs, *rootfs.rglob("*"))} == before
 
 
-def test_without_network_there_is_a_network_namespace_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_there_is_a_network_namespace_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = expect(monkeypatch, Call(["unshare", "--net", "sh"], root=True), Call(["unshare", "sh"], root=True))
     arguments = {"busy": tmp_path / "busy", "binds": {}, "timeout": 1, "log": tmp_path / "log"}
     contained.in_root(tmp_path, "true", **arguments)
@@ -73,7 +76,9 @@ def test_without_network_there_is_a_network_namespace_of_its_own(tmp_path: Path,
 
 
 def _tiny_root(tmp_path: Path) -> Path:
-    """A root with a shell and env: the machine's own programs and libraries, bound by symbolic links into nothing would not do, so copied."""
+    """A root with a shell and env: the machine's own programs and libraries, bound by symbolic links into nothing would
+    not do, so copied.
+    """
     rootfs = tmp_path / "rootfs"
     for folder in ("dev", "proc", "mnt", "bin", "usr/bin", "tmp"):
         (rootfs / folder).mkdir(parents=True)
@@ -89,7 +94,9 @@ def _tiny_root(tmp_path: Path) -> Path:
 
 
 def _sleepers(parent: int) -> int:
-    found = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    found = subprocess.run(
+        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     tree, rows = {parent}, [line.split(maxsplit=2) for line in found[1:]]
     for _ in range(6):
         tree |= {int(pid) for pid, above, _ in rows if int(above) in tree}

@@ -30,7 +30,9 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Layout:
     (image.layout / "index.json").write_text("{}")
     image.rootfs.mkdir()
     monkeypatch.setattr(Image, "chain", lambda _self: CHAIN)
-    monkeypatch.setattr(images, "ensure_image", lambda reference: image if reference == REFERENCE else pytest.fail(reference))
+    monkeypatch.setattr(
+        images, "ensure_image", lambda reference: image if reference == REFERENCE else pytest.fail(reference)
+    )
     monkeypatch.setattr(Image, "require_files", lambda _self: None)
     monkeypatch.setattr(images, "pause_reference", lambda _parts: "pause:1")
     return made
@@ -67,10 +69,15 @@ IMPORT = Call(["images", "import", "--local", "--no-unpack"], _archive_has_no_la
 
 
 def _prepare(snapshot: Path) -> Call:
-    return Call(["snapshots", "prepare", "--mounts", "local-ai-lab-import"], output=json.dumps([{"Type": "bind", "Source": str(snapshot)}]))
+    return Call(
+        ["snapshots", "prepare", "--mounts", "local-ai-lab-import"],
+        output=json.dumps([{"Type": "bind", "Source": str(snapshot)}]),
+    )
 
 
-def test_the_files_are_linked_and_the_name_comes_last(place: Layout, parts: Parts, snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_are_linked_and_the_name_comes_last(
+    place: Layout, parts: Parts, snapshot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     link = Call(["setpriv", "--pdeathsig", "flock", "cp", "--archive", "--link", "rootfs/.", str(snapshot)])
     calls = expect(monkeypatch, CHECK, NO_SNAPSHOT, CLEAN, _prepare(snapshot), link, COMMIT, IMPORT)
     assert images.ensure_images(place, parts) == [REFERENCE]
@@ -78,18 +85,24 @@ def test_the_files_are_linked_and_the_name_comes_last(place: Layout, parts: Part
     assert list(snapshot.iterdir()) == []  # the probe is gone
 
 
-def test_on_another_disk_the_files_are_copied(place: Layout, parts: Parts, snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_another_disk_the_files_are_copied(
+    place: Layout, parts: Parts, snapshot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_self: Path, _target: Path) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    calls = expect(monkeypatch, CHECK, NO_SNAPSHOT, CLEAN, _prepare(snapshot), Call(["cp", "--archive"]), COMMIT, IMPORT)
+    calls = expect(
+        monkeypatch, CHECK, NO_SNAPSHOT, CLEAN, _prepare(snapshot), Call(["cp", "--archive"]), COMMIT, IMPORT
+    )
     images.ensure_images(place, parts)
     calls.done()
     assert not any("--link" in words for words in calls.made)
 
 
-def test_an_import_that_ended_before_the_name_only_gives_the_name(place: Layout, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_that_ended_before_the_name_only_gives_the_name(
+    place: Layout, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = expect(monkeypatch, CHECK, Call(["snapshots", "list"], output=f"{CHAIN}  Committed\n"), IMPORT)
     assert images.ensure_images(place, parts) == [REFERENCE]
     calls.done()
@@ -100,14 +113,18 @@ def test_what_is_there_is_left_alone(place: Layout, parts: Parts, monkeypatch: p
     assert images.ensure_images(place, parts) == []
 
 
-def test_a_name_without_files_counts_as_absent(place: Layout, parts: Parts, snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_without_files_counts_as_absent(
+    place: Layout, parts: Parts, snapshot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = Call(["images", "check"], output=_table("pause:1", broken=REFERENCE))
     calls = expect(monkeypatch, table, NO_SNAPSHOT, CLEAN, _prepare(snapshot), Call(["cp"]), COMMIT, IMPORT)
     assert images.ensure_images(place, parts) == [REFERENCE]
     calls.done()
 
 
-def test_a_damaged_image_is_never_given_to_a_cluster(place: Layout, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_image_is_never_given_to_a_cluster(
+    place: Layout, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def damaged(_self: Image) -> None:
         raise HostError("is damaged")
 

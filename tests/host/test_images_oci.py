@@ -33,14 +33,23 @@ def image(tmp_path: Path) -> Image:
 
 
 def _describe(image: Image) -> None:
-    oci.describe(image, reference="lab.local/x:1", config={"User": "1"}, architecture="amd64", labels={}, busy=image.folder / "busy")
+    oci.describe(
+        image,
+        reference="lab.local/x:1",
+        config={"User": "1"},
+        architecture="amd64",
+        labels={},
+        busy=image.folder / "busy",
+    )
 
 
 def test_the_digest_is_that_of_the_archive_of_the_files(image: Image) -> None:
     words = ["tar", "-C", str(image.rootfs), "--format=gnu", "--numeric-owner", "--sort=name", "-cf", "-", "."]
     archive = subprocess.run(words, capture_output=True, check=True).stdout
     assert image.chain() == f"sha256:{hashlib.sha256(archive).hexdigest()}"
-    (manifest,) = [json.loads(data) for data in image.documents().values() if b'"layers"' in data and b"diff_ids" not in data]
+    (manifest,) = [
+        json.loads(data) for data in image.documents().values() if b'"layers"' in data and b"diff_ids" not in data
+    ]
     assert manifest["layers"][0]["size"] == len(archive)
 
 

@@ -94,5 +94,7 @@ def test_the_catalogue_names_this_recipe() -> None:
     image = load().images["vllm-cpu-embedded"]
     if image.tag == image.engine_version:
         pytest.skip("the catalogue does not carry the tag of the recipe yet")
-    assert image.reference == recipe_reference(), "write the tag of `python -m host.images reference` into stacks/catalog/images.yaml"
+    assert image.reference == recipe_reference(), (
+        "write the tag of `python -m host.images reference` into stacks/catalog/images.yaml"
+    )
     assert json.loads((recipe.RECIPES / "vllm-cpu" / "image.json").read_text())["version"] == image.engine_version

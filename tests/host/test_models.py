@@ -23,8 +23,12 @@ from tests.support.expected_commands import Call, expect
 _Usage = namedtuple("_Usage", "total used free")
 GGUF = b"GGUF of a small model"
 NAMES = load().models["gemma-3-270m"].packages.names
-SPEC = WeightsPlan(repository="google/gemma-3-270m", revision=None, packages=NAMES, directory="gemma", download_gib=0.24)
-HUB = WeightsPlan(repository="Qwen/Qwen2.5-1.5B-Instruct", revision="a" * 40, packages=(), directory="qwen", download_gib=2.9)
+SPEC = WeightsPlan(
+    repository="google/gemma-3-270m", revision=None, packages=NAMES, directory="gemma", download_gib=0.24
+)
+HUB = WeightsPlan(
+    repository="Qwen/Qwen2.5-1.5B-Instruct", revision="a" * 40, packages=(), directory="qwen", download_gib=2.9
+)
 
 
 class Killed(BaseException):
@@ -58,7 +62,11 @@ def _convert(_words: list[str], named: dict[str, Any]) -> None:
     script = named["text"]
     assert "/mnt/convert.py /mnt/model.gguf /mnt/result" in script
     assert "image/rootfs\nmount -o remount,bind,ro" in script
-    result = next(line.split()[2] for line in script.splitlines() if line.startswith("mount --bind") and line.endswith("mnt/result"))
+    result = next(
+        line.split()[2]
+        for line in script.splitlines()
+        if line.startswith("mount --bind") and line.endswith("mnt/result")
+    )
     (Path(result) / "config.json").write_text("{}")
     weights = Path(result) / "model.safetensors"
     weights.write_bytes(b"weights")
@@ -130,7 +138,9 @@ def _made(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cache / "gemma"
 
 
-def test_without_a_stamp_the_checksums_are_read_and_the_stamp_comes_back(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_stamp_the_checksums_are_read_and_the_stamp_comes_back(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = _made(cache, monkeypatch)
     (folder / ".local-ai-lab-stamp.json").unlink()
     assert _ensure(cache) == 0
@@ -156,7 +166,9 @@ def test_damaged_weights_are_replaced(cache: Path, monkeypatch: pytest.MonkeyPat
     assert weights.read_bytes() == b"weights"
 
 
-def test_somebodys_own_files_are_never_touched(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_somebodys_own_files_are_never_touched(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (cache / "gemma").mkdir(parents=True)
     (cache / "gemma/my-finetune.safetensors").write_text("mine")
     expect(monkeypatch)
@@ -174,7 +186,9 @@ def test_weights_brought_by_hand_with_checksums_are_taken(cache: Path, monkeypat
     assert _ensure(cache) == 0
 
 
-def test_a_foreign_work_folder_is_left_alone(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_foreign_work_folder_is_left_alone(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (cache / ".gemma.work").mkdir(parents=True)
     (cache / ".gemma.work/notes").write_text("mine")
     expect(monkeypatch)
@@ -191,14 +205,18 @@ def test_a_short_disk_is_refused_before_anything_runs(
     assert "needs 1.4 GiB free" in capsys.readouterr().err
 
 
-def test_no_package_index_says_what_to_type(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_package_index_says_what_to_type(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     expect(monkeypatch, Call(["pip", "install"], output="error: dns error", code=2))
     assert _ensure(cache) == 1
     said = capsys.readouterr().err
     assert "UV_DEFAULT_INDEX" in said and "run the same command again" in said
 
 
-def test_packages_without_a_lock_are_refused(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_packages_without_a_lock_are_refused(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     expect(monkeypatch)
     assert _ensure(cache, SPEC.model_copy(update={"packages": ("some-model",)})) == 1
     assert "no lock in host/image_recipes/models pins some-model" in capsys.readouterr().err
@@ -210,14 +228,18 @@ def test_every_model_of_the_catalogue_that_comes_in_packages_has_its_lock() -> N
             assert packages.lock_of(model.packages.names).exists()
 
 
-def test_a_folder_name_cannot_leave_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_name_cannot_leave_the_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     expect(monkeypatch)
     assert _ensure(cache, SPEC.model_copy(update={"directory": "../../etc"})) == 1
     assert "is no folder name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", ["{}", "", '{"repository": 3}'])
-def test_a_specification_that_is_none_is_a_message(wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_specification_that_is_none_is_a_message(
+    wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("LAB_SPEC", wrong)
     monkeypatch.setenv("LAB_CACHE", "/nowhere")
     assert host.main(["models", "ensure"]) == 1
@@ -230,13 +252,16 @@ def test_destroy_keeps_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (folder / "model.safetensors").exists()
 
 
-def test_status_says_what_is_there(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_says_what_is_there(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _made(cache, monkeypatch)
     assert host.main(["models", "status"]) == 0
     assert capsys.readouterr().out == "gemma: whole\n"
 
 
-# -- from Hugging Face ---------------------------------------------------------------------------------------------------------------------
+# -- from Hugging Face
+# ---------------------------------------------------------------------------------------------------------------------
 
 CLIENT = Call(["pip", "install", "--require-hashes", "hub.lock"])
 
@@ -253,7 +278,11 @@ def test_a_snapshot_comes_at_the_pinned_revision(cache: Path, monkeypatch: pytes
     calls = expect(monkeypatch, CLIENT, Call(["hub_download.py", HUB.repository, "a" * 40], _download, root=None))
     assert _ensure(cache, HUB) == 0
     calls.done()
-    assert sorted(p.name for p in (cache / "qwen").iterdir()) == [".local-ai-lab-stamp.json", "SHA256SUMS", "model.safetensors"]
+    assert sorted(p.name for p in (cache / "qwen").iterdir()) == [
+        ".local-ai-lab-stamp.json",
+        "SHA256SUMS",
+        "model.safetensors",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +304,9 @@ def test_a_failed_download_says_why_and_what_to_type(
     assert not (cache / "qwen").exists()
 
 
-def test_the_token_is_never_printed(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_token_is_never_printed(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_sesame")
     expect(monkeypatch, CLIENT, Call(["hub_download.py"], output="401 for token hf_sesame", code=1))
     assert _ensure(cache, HUB) == 1
@@ -283,14 +314,17 @@ def test_the_token_is_never_printed(cache: Path, monkeypatch: pytest.MonkeyPatch
     assert "hf_sesame" not in captured.err + captured.out and "[HF_TOKEN]" in captured.err
 
 
-def test_a_refusal_with_a_token_names_the_token(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_with_a_token_names_the_token(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_sesame")
     expect(monkeypatch, CLIENT, Call(["hub_download.py"], code=hub.NO_ACCESS))
     assert _ensure(cache, HUB) == 1
     assert "the token in HF_TOKEN has no access" in capsys.readouterr().err
 
 
-# -- what the conversion adds --------------------------------------------------------------------------------------------------------------
+# -- what the conversion adds
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_tokenizer_begins_every_text_with_its_token() -> None:

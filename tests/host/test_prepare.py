@@ -41,7 +41,9 @@ def test_the_first_failure_is_raised_while_the_other_lane_still_works() -> None:
         raise HostError("the disk is full")
 
     with pytest.raises(HostError, match="the disk is full"):
-        prepare._side_by_side([[lambda: forever.wait(_PATIENCE)], [fails, lambda: pytest.fail("a lane ends with its failure")]])
+        prepare._side_by_side(
+            [[lambda: forever.wait(_PATIENCE)], [fails, lambda: pytest.fail("a lane ends with its failure")]]
+        )
     assert not forever.is_set()
     forever.set()
 
@@ -69,7 +71,9 @@ def test_everything_that_the_stack_needs_is_made_after_the_machine_was_looked_at
     assert len(made) == 5
 
 
-def test_a_machine_that_cannot_carry_it_is_refused_before_anything_is_made(made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_cannot_carry_it_is_refused_before_anything_is_made(
+    made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_layout: object, warm: bool) -> None:
         raise HostError(f"too little disk, warm={warm}")
 

@@ -1,4 +1,6 @@
-"""Where the Pulumi CLI and its plugins come from, in order: PATH, the cache, a release, Go modules. Strict stand-ins give what would be fetched."""
+"""Where the Pulumi CLI and its plugins come from, in order: PATH, the cache, a release, Go modules. Strict stand-ins
+give what would be fetched.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def _cli(path: Path, version: str, install: str = "exit 1") -> Path:
 
 @pytest.fixture
 def sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[tuple[str, str], Path]:
-    """What releases hold and modules build: name and version -> folder. Asking for anything else is an error of the test."""
+    """What releases hold and modules build: name and version -> folder. Asking for anything else is an error of the
+    test.
+    """
     found: dict[tuple[str, str], Path] = {}
 
     def made(name: str, version: str) -> Callable[[Path], Path]:
@@ -48,9 +52,13 @@ def _folder(tmp_path: Path, name: str, *programs: str, version: str = "") -> Pat
 
 
 def _released(tmp_path: Path, sources: dict[tuple[str, str], Path]) -> None:
-    sources["release pulumi", "3.268.0"] = _folder(tmp_path, "r-cli", "pulumi", "pulumi-language-python", version="3.268.0")
+    sources["release pulumi", "3.268.0"] = _folder(
+        tmp_path, "r-cli", "pulumi", "pulumi-language-python", version="3.268.0"
+    )
     sources["release pulumi-resource-command", "1.2.1"] = _folder(tmp_path, "r-command", "pulumi-resource-command")
-    sources["release pulumi-resource-kubernetes", "4.25.0"] = _folder(tmp_path, "r-kubernetes", "pulumi-resource-kubernetes")
+    sources["release pulumi-resource-kubernetes", "4.25.0"] = _folder(
+        tmp_path, "r-kubernetes", "pulumi-resource-kubernetes"
+    )
 
 
 def _built(tmp_path: Path, sources: dict[tuple[str, str], Path]) -> None:
@@ -71,7 +79,9 @@ def test_nothing_is_found_where_nothing_is(sources: dict[tuple[str, str], Path],
     assert pulumi.find(tmp_path / "cache", PLUGINS) is None
 
 
-def test_a_release_comes_first_and_is_put_into_a_home_of_its_own(sources: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+def test_a_release_comes_first_and_is_put_into_a_home_of_its_own(
+    sources: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
     _released(tmp_path, sources)
     cache = tmp_path / "cache"
     cli = pulumi.get(cache, PLUGINS)
@@ -87,7 +97,9 @@ def test_a_release_comes_first_and_is_put_into_a_home_of_its_own(sources: dict[t
     assert pulumi.get(cache, PLUGINS) == cli
 
 
-def test_without_a_release_it_is_built_and_looks_for_no_plugin_in_the_network(sources: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+def test_without_a_release_it_is_built_and_looks_for_no_plugin_in_the_network(
+    sources: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
     _built(tmp_path, sources)
     cli = pulumi.get(tmp_path / "cache", PLUGINS)
     assert (cli.origin, cli.version) == ("modules", MODULES)
@@ -106,7 +118,9 @@ def test_a_provider_that_cannot_be_had_is_replaced_by_the_one_that_can_and_that_
     assert pulumi.find(tmp_path / "cache", {"kubernetes": "4.34.2"}) == cli
 
 
-def test_a_released_cli_installs_a_plugin_that_is_not_recorded_by_itself(sources: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+def test_a_released_cli_installs_a_plugin_that_is_not_recorded_by_itself(
+    sources: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
     _released(tmp_path, sources)
     place = '"$PULUMI_HOME/plugins/resource-$4-v$5"'
     _cli(tmp_path / "r-cli/pulumi", "3.268.0", f'mkdir -p {place}; touch {place}/pulumi-resource-"$4"')
@@ -159,7 +173,9 @@ def test_a_newly_pinned_version_takes_the_place_of_the_older_one(
     pulumi.get(tmp_path / "cache", PLUGINS)
     monkeypatch.setattr(releases, "newest", lambda _name: "3.300.0")
     assert pulumi.find(tmp_path / "cache", PLUGINS) is None
-    sources["release pulumi", "3.300.0"] = _folder(tmp_path, "newer", "pulumi", "pulumi-language-python", version="3.300.0")
+    sources["release pulumi", "3.300.0"] = _folder(
+        tmp_path, "newer", "pulumi", "pulumi-language-python", version="3.300.0"
+    )
     assert pulumi.get(tmp_path / "cache", PLUGINS).version == "3.300.0"
 
 

@@ -1,4 +1,6 @@
-"""A streamed program: its lines as they come, and an end that leaves nothing behind. Real processes, as the Pulumi CLI starts them."""
+"""A streamed program: its lines as they come, and an end that leaves nothing behind. Real processes, as the Pulumi CLI
+starts them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Our KV arithmetic against vLLM's own, block for block, for every architecture of the catalogue. Needs LAB_VLLM_PYTHON."""
+"""Our KV arithmetic against vLLM's own, block for block, for every architecture of the catalogue. Needs
+LAB_VLLM_PYTHON.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ VERSION = "0.32.0"  # of the vLLM that the arithmetic is compared with; the test
 
 pytestmark = [
     pytest.mark.oracle,
-    pytest.mark.skipif(not os.environ.get("LAB_VLLM_PYTHON"), reason="LAB_VLLM_PYTHON names no interpreter that has vLLM"),
+    pytest.mark.skipif(
+        not os.environ.get("LAB_VLLM_PYTHON"), reason="LAB_VLLM_PYTHON names no interpreter that has vLLM"
+    ),
 ]
 
 
@@ -47,12 +51,21 @@ def _jobs() -> list[tuple[str, Architecture, Pool, dict[str, Any]]]:
             shape = read_hf_config(config)
         except CatalogError:
             continue
-        if shape.unmodelled or not shape.caches or any(isinstance(c, Attention) and c.indexer_bytes for c, _ in shape.caches):
+        if (
+            shape.unmodelled
+            or not shape.caches
+            or any(isinstance(c, Attention) and c.indexer_bytes for c, _ in shape.caches)
+        ):
             continue
         for dtype, size, states in (("auto", 2, 1), ("fp8", 1, 2)):
             ours = pool(shape, rules=rules, kv_cache_dtype=dtype, batched=BATCHED, states=states)
             jobs.append(
-                (name, shape, ours, _job(shape, config if dtype == "auto" and name in catalogued else None, size=size, states=states))
+                (
+                    name,
+                    shape,
+                    ours,
+                    _job(shape, config if dtype == "auto" and name in catalogued else None, size=size, states=states),
+                )
             )
     return jobs
 
@@ -72,7 +85,9 @@ def _job(shape: Architecture, config: dict[str, Any] | None, *, size: int, state
                 }
             )
         elif layer is not None:
-            layers.append({"kind": "state", "ssm": layer.ssm_values, "conv": layer.conv_values, "state_bytes": layer.state_bytes})
+            layers.append(
+                {"kind": "state", "ssm": layer.ssm_values, "conv": layer.conv_values, "state_bytes": layer.state_bytes}
+            )
     return {
         "layers": layers, "value_bytes": size, "block": 16, "batched": BATCHED, "in_flight": 2 * BATCHED, "max_model_len": LENGTH,
         "memory": 7 * GIB + 12345, "mamba_cache_mode": "align" if states == 2 else "none", "config": config,
@@ -84,18 +99,27 @@ def compared() -> list[tuple[str, Architecture, Pool, dict[str, Any], dict[str, 
     jobs = _jobs()
     python = os.environ["LAB_VLLM_PYTHON"]
     done = subprocess.run(
-        [python, str(SCRIPT)], input=json.dumps([job for *_, job in jobs]), capture_output=True, text=True, timeout=900, check=False
+        [python, str(SCRIPT)],
+        input=json.dumps([job for *_, job in jobs]),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     line = next((line for line in done.stdout.splitlines() if line.startswith("ORACLE ")), None)
     if line is None and ("ModuleNotFoundError" in done.stderr or "ImportError" in done.stderr):
         pytest.skip(f"{python} cannot import vLLM: {done.stderr.strip().splitlines()[-1]}")
     assert line is not None, done.stderr[-3000:]
     found = json.loads(line.removeprefix("ORACLE "))
-    assert found["version"].startswith(VERSION), f"the arithmetic is compared as vLLM {VERSION}; this is {found['version']}"
+    assert found["version"].startswith(VERSION), (
+        f"the arithmetic is compared as vLLM {VERSION}; this is {found['version']}"
+    )
     return [(*job, answer) for job, answer in zip(jobs, found["answers"], strict=True)]
 
 
-def test_blocks_needs_and_lengths_are_vllms_own(compared: list[tuple[str, Architecture, Pool, dict[str, Any], dict[str, Any]]]) -> None:
+def test_blocks_needs_and_lengths_are_vllms_own(
+    compared: list[tuple[str, Architecture, Pool, dict[str, Any], dict[str, Any]]],
+) -> None:
     assert len(compared) > 100
     off: list[str] = []
     for name, _, ours, job, theirs in compared:
@@ -107,11 +131,15 @@ def test_blocks_needs_and_lengths_are_vllms_own(compared: list[tuple[str, Archit
             "concurrency": ours.concurrency(memory, LENGTH),
             "longest": ours.largest_len(memory),
         }
-        off.extend(f"{name} {key}: ours {value}, vLLM's {theirs[key]}" for key, value in mine.items() if value != theirs[key])
+        off.extend(
+            f"{name} {key}: ours {value}, vLLM's {theirs[key]}" for key, value in mine.items() if value != theirs[key]
+        )
     assert not off, "\n".join(off)
 
 
-def test_config_json_is_read_as_vllm_reads_it(compared: list[tuple[str, Architecture, Pool, dict[str, Any], dict[str, Any]]]) -> None:
+def test_config_json_is_read_as_vllm_reads_it(
+    compared: list[tuple[str, Architecture, Pool, dict[str, Any], dict[str, Any]]],
+) -> None:
     read = 0
     off: list[str] = []
     for name, shape, _, _, answer in compared:
@@ -120,9 +148,15 @@ def test_config_json_is_read_as_vllm_reads_it(compared: list[tuple[str, Architec
             continue
         read += 1
         first = next((layer for layer in shape.layers if isinstance(layer, Attention)), None)
-        mine = {"hidden": shape.hidden, "vocabulary": shape.vocabulary, "mla": first is not None and first.kind == "mla"}
+        mine = {
+            "hidden": shape.hidden,
+            "vocabulary": shape.vocabulary,
+            "mla": first is not None and first.kind == "mla",
+        }
         if first is not None and first.kind != "mla":
             mine |= {"kv_heads": first.kv_heads, "head_dim": first.head_dim}
-        off.extend(f"{name} {key}: ours {value}, vLLM's {theirs[key]}" for key, value in mine.items() if value != theirs[key])
+        off.extend(
+            f"{name} {key}: ours {value}, vLLM's {theirs[key]}" for key, value in mine.items() if value != theirs[key]
+        )
     assert read >= 20, [answer["shape"] for *_, answer in compared][:10]
     assert not off, "\n".join(off)

@@ -1,8 +1,9 @@
-"""Runs under an interpreter that has vLLM: jobs as JSON on standard input, what vLLM's own KV code makes of them on standard output.
+"""Runs under an interpreter that has vLLM: jobs as JSON on standard input, what vLLM's own KV code makes of them on
+standard output.
 
-A job names layers in numbers; the specs, their grouping, the number of blocks, the concurrency and the longest max_model_len are vLLM's
-(v1/kv_cache_interface.py, v1/core/kv_cache_utils.py, on no device at all). What vLLM's ModelConfig reads from the job's config.json comes
-back beside it where this vLLM can read it without a network.
+A job names layers in numbers; the specs, their grouping, the number of blocks, the concurrency and the longest
+max_model_len are vLLM's (v1/kv_cache_interface.py, v1/core/kv_cache_utils.py, on no device at all). What vLLM's
+ModelConfig reads from the job's config.json comes back beside it where this vLLM can read it without a network.
 """
 
 from __future__ import annotations
@@ -34,14 +35,24 @@ def specs(job: dict[str, Any]) -> dict[str, Any]:
         if layer["kind"] == "mla":
             return MLAAttentionSpec(**shape)
         shape["head_size_v"] = layer["head_dim_v"]
-        return SlidingWindowSpec(**shape, sliding_window=layer["window"]) if layer["kind"] == "sliding" else FullAttentionSpec(**shape)
+        return (
+            SlidingWindowSpec(**shape, sliding_window=layer["window"])
+            if layer["kind"] == "sliding"
+            else FullAttentionSpec(**shape)
+        )
 
     def state(layer: dict[str, Any], padded: int | None = None) -> Any:
         shapes, dtypes = (
             ((layer["ssm"],), (layer["conv"],)),
             (torch.float32 if layer["state_bytes"] == 4 else torch.bfloat16, torch.bfloat16),
         )
-        return MambaSpec(shapes=shapes, dtypes=dtypes, block_size=block, page_size_padded=padded, mamba_cache_mode=job["mamba_cache_mode"])
+        return MambaSpec(
+            shapes=shapes,
+            dtypes=dtypes,
+            block_size=block,
+            page_size_padded=padded,
+            mamba_cache_mode=job["mamba_cache_mode"],
+        )
 
     states = [layer for layer in job["layers"] if layer["kind"] == "state"]
     others = [layer for layer in job["layers"] if layer["kind"] != "state"]
@@ -52,14 +63,17 @@ def specs(job: dict[str, Any]) -> dict[str, Any]:
         block = max(block, alignment * cdiv(max(state(layer).page_size_bytes for layer in states), alignment * token))
         padded = block * token
     return {
-        f"layer.{i}": state(layer, padded) if layer["kind"] == "state" else attention(layer, block) for i, layer in enumerate(job["layers"])
+        f"layer.{i}": state(layer, padded) if layer["kind"] == "state" else attention(layer, block)
+        for i, layer in enumerate(job["layers"])
     }
 
 
 def settings(job: dict[str, Any]) -> Any:
     """The few fields of VllmConfig that the KV code looks at."""
     return SimpleNamespace(
-        model_config=SimpleNamespace(max_model_len=job["max_model_len"], original_max_model_len=job["max_model_len"], hf_config=None),
+        model_config=SimpleNamespace(
+            max_model_len=job["max_model_len"], original_max_model_len=job["max_model_len"], hf_config=None
+        ),
         scheduler_config=SimpleNamespace(disable_hybrid_kv_cache_manager=False, max_num_batched_tokens=job["batched"]),
         cache_config=SimpleNamespace(
             num_gpu_blocks_override=None,
@@ -67,7 +81,9 @@ def settings(job: dict[str, Any]) -> Any:
             prefix_cache_retention_interval=None,
             get_resolved_kv_cache_layout=lambda: KVCacheLayout.LBNHC,
         ),
-        parallel_config=SimpleNamespace(decode_context_parallel_size=1, tensor_parallel_size=1, prefill_context_parallel_size=1),
+        parallel_config=SimpleNamespace(
+            decode_context_parallel_size=1, tensor_parallel_size=1, prefill_context_parallel_size=1
+        ),
         attention_config=SimpleNamespace(hisparse_config=None),
         speculative_config=None,
         num_prefill_lookahead_tokens=0,
@@ -84,7 +100,13 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     tokens, concurrency = kv_cache_utils.get_kv_cache_capacity(config, built)
     config.model_config.max_model_len = 1 << 24
     longest = kv_cache_utils._estimate_max_model_len_from_groups(config, groups, job["memory"] - block)
-    return {"blocks": built.num_blocks, "needed": needed, "tokens": tokens, "concurrency": concurrency, "longest": longest}
+    return {
+        "blocks": built.num_blocks,
+        "needed": needed,
+        "tokens": tokens,
+        "concurrency": concurrency,
+        "longest": longest,
+    }
 
 
 def shape(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -94,7 +116,9 @@ def shape(config: dict[str, Any]) -> dict[str, Any] | None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
         try:
-            model = ModelConfig(model=folder, skip_tokenizer_init=True, max_model_len=1024, dtype="bfloat16", enforce_eager=True)
+            model = ModelConfig(
+                model=folder, skip_tokenizer_init=True, max_model_len=1024, dtype="bfloat16", enforce_eager=True
+            )
             parallel = SimpleNamespace(tensor_parallel_size=1, decode_context_parallel_size=1, pipeline_parallel_size=1)
             return {
                 "layers": model.hf_text_config.num_hidden_layers,

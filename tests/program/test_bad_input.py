@@ -53,8 +53,20 @@ def _model(**wishes: object) -> dict[str, Any]:
 
 
 BY_HAND = [
-    _by_hand("a card that the catalogue does not know", GPU, lambda c: c["machine"].update(gpu="rtx-9999"), "machine.gpu", "rtx-9999"),
-    _by_hand("a model that the catalogue does not know", CPU, lambda c: c["models"][0].update(model="gpt-9"), "models[0].model", "gpt-9"),
+    _by_hand(
+        "a card that the catalogue does not know",
+        GPU,
+        lambda c: c["machine"].update(gpu="rtx-9999"),
+        "machine.gpu",
+        "rtx-9999",
+    ),
+    _by_hand(
+        "a model that the catalogue does not know",
+        CPU,
+        lambda c: c["models"][0].update(model="gpt-9"),
+        "models[0].model",
+        "gpt-9",
+    ),
     _by_hand(
         "two unknown models at once",
         CPU,
@@ -63,22 +75,58 @@ BY_HAND = [
         "models[1].model",
     ),
     _by_hand(
-        "a name twice", CPU, lambda c: c["models"].append(_model(name=c["models"][0]["name"])), "local-ai-lab:models[1].name", "models[0]"
+        "a name twice",
+        CPU,
+        lambda c: c["models"].append(_model(name=c["models"][0]["name"])),
+        "local-ai-lab:models[1].name",
+        "models[0]",
     ),
-    _by_hand("the default port twice", CPU, lambda c: c["models"].append(_model(port=30080)), "local-ai-lab:models[1].port", "port: 30081"),
     _by_hand(
-        "a port below the endpoint ports", CPU, lambda c: c["models"][0].update(port=80), "local-ai-lab:models[0].port", "30080 to 30095"
+        "the default port twice",
+        CPU,
+        lambda c: c["models"].append(_model(port=30080)),
+        "local-ai-lab:models[1].port",
+        "port: 30081",
     ),
     _by_hand(
-        "a port above the endpoint ports", CPU, lambda c: c["models"][0].update(port=32768), "local-ai-lab:models[0].port", "30080 to 30095"
+        "a port below the endpoint ports",
+        CPU,
+        lambda c: c["models"][0].update(port=80),
+        "local-ai-lab:models[0].port",
+        "30080 to 30095",
     ),
-    _by_hand("a name of 41 characters", CPU, lambda c: c["models"][0].update(name="a" * 41), "local-ai-lab:models[0].name", "at most 40"),
-    _by_hand("the name vllm", CPU, lambda c: c["models"][0].update(name="vllm"), "local-ai-lab:models[0].name", "VLLM_PORT"),
+    _by_hand(
+        "a port above the endpoint ports",
+        CPU,
+        lambda c: c["models"][0].update(port=32768),
+        "local-ai-lab:models[0].port",
+        "30080 to 30095",
+    ),
+    _by_hand(
+        "a name of 41 characters",
+        CPU,
+        lambda c: c["models"][0].update(name="a" * 41),
+        "local-ai-lab:models[0].name",
+        "at most 40",
+    ),
+    _by_hand(
+        "the name vllm", CPU, lambda c: c["models"][0].update(name="vllm"), "local-ai-lab:models[0].name", "VLLM_PORT"
+    ),
     _by_hand("257 models", CPU, lambda c: c["models"].extend([_model()] * 256), "local-ai-lab:models", "257 entries"),
     _by_hand(
-        "an embedded cluster for a GPU", GPU, lambda c: c.update(cluster={"driver": "embedded"}), "local-ai-lab:cluster.driver", "minikube"
+        "an embedded cluster for a GPU",
+        GPU,
+        lambda c: c.update(cluster={"driver": "embedded"}),
+        "local-ai-lab:cluster.driver",
+        "minikube",
     ),
-    _by_hand("minikube without a GPU", CPU, lambda c: c.update(cluster={"driver": "minikube"}), "local-ai-lab:cluster.driver", "embedded"),
+    _by_hand(
+        "minikube without a GPU",
+        CPU,
+        lambda c: c.update(cluster={"driver": "minikube"}),
+        "local-ai-lab:cluster.driver",
+        "embedded",
+    ),
     _by_hand(
         "WSL memory without WSL",
         GPU,
@@ -93,9 +141,26 @@ BY_HAND = [
         "local-ai-lab:machine.wslMemoryGiB",
         "memoryGiB is 16",
     ),
-    _by_hand("a cache in /etc", CPU, lambda c: c.update(modelCache={"path": "/etc/models"}), "local-ai-lab:modelCache.path", "~/models"),
-    _by_hand("a cache behind ..", CPU, lambda c: c.update(modelCache={"path": "/srv/../etc"}), "local-ai-lab:modelCache.path", "~/models"),
-    _by_hand("a cache on a Windows drive", GPU, lambda c: c.update(modelCache={"path": "/mnt/c/models"}), "local-ai-lab:modelCache.path"),
+    _by_hand(
+        "a cache in /etc",
+        CPU,
+        lambda c: c.update(modelCache={"path": "/etc/models"}),
+        "local-ai-lab:modelCache.path",
+        "~/models",
+    ),
+    _by_hand(
+        "a cache behind ..",
+        CPU,
+        lambda c: c.update(modelCache={"path": "/srv/../etc"}),
+        "local-ai-lab:modelCache.path",
+        "~/models",
+    ),
+    _by_hand(
+        "a cache on a Windows drive",
+        GPU,
+        lambda c: c.update(modelCache={"path": "/mnt/c/models"}),
+        "local-ai-lab:modelCache.path",
+    ),
     _by_hand(
         "a declared secret in clear text",
         CPU,
@@ -103,17 +168,37 @@ BY_HAND = [
         "local-ai-lab:apiKey",
         "pulumi config set --secret apiKey",
     ),
-    _by_hand("a declared secret as a map", CPU, lambda c: c.update(huggingFaceToken={"a": "b"}), "local-ai-lab:huggingFaceToken"),
     _by_hand(
-        "more context than the model was trained for", CPU, lambda c: c["models"][0].update(contextTokens=16_777_216), "contextTokens"
+        "a declared secret as a map",
+        CPU,
+        lambda c: c.update(huggingFaceToken={"a": "b"}),
+        "local-ai-lab:huggingFaceToken",
+    ),
+    _by_hand(
+        "more context than the model was trained for",
+        CPU,
+        lambda c: c["models"][0].update(contextTokens=16_777_216),
+        "contextTokens",
     ),
     _by_hand("more replicas than cards", GPU, lambda c: c["models"][0].update(replicas=64), "64 x phi-3-mini"),
     _by_hand("less disk than the image", GPU, lambda c: c["machine"].update(diskFreeGiB=1), "disk"),
-    _by_hand("a GPU share without a GPU", CPU, lambda c: c["models"][0].update(pin={"gpuMemoryUtilization": 0.5}), "gpuMemoryUtilization"),
-    _by_hand("a memory limit that is too small", CPU, lambda c: c["models"][0].update(pin={"memoryLimitGiB": 1}), "memoryLimitGiB"),
+    _by_hand(
+        "a GPU share without a GPU",
+        CPU,
+        lambda c: c["models"][0].update(pin={"gpuMemoryUtilization": 0.5}),
+        "gpuMemoryUtilization",
+    ),
+    _by_hand(
+        "a memory limit that is too small",
+        CPU,
+        lambda c: c["models"][0].update(pin={"memoryLimitGiB": 1}),
+        "memoryLimitGiB",
+    ),
 ]
 CASES = [*BY_HAND, *(case for stack in STACKS for case in cases(stack))]
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.encode("ascii", "backslashreplace").decode())
+every_case = pytest.mark.parametrize(
+    "case", CASES, ids=lambda case: case.name.encode("ascii", "backslashreplace").decode()
+)
 
 
 def _folder(folder: Path, content: str | bytes, stack: str = "wrong") -> Path:
@@ -186,7 +271,10 @@ BAD_FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         ("line 3", "sets machine a second time; the first is on line 2"),
     ),
     "a nested key twice": ("config:\n  machine: {kind: cpu, 'kind': cpu}\n", ("line 2", "sets kind a second time")),
-    "a key with and without prefix": ("config:\n  machine: {}\n  local-ai-lab:machine: {}\n", ("local-ai-lab:machine", "stands twice")),
+    "a key with and without prefix": (
+        "config:\n  machine: {}\n  local-ai-lab:machine: {}\n",
+        ("local-ai-lab:machine", "stands twice"),
+    ),
     "a key that is a number": ("config:\n  machine: {1: 2}\n", ("line 2", "the key 1, which is not a text", '"1":')),
     "a key that is true": ("config:\n  machine: {true: 2}\n", ("line 2", "the key true, which is not a text")),
     "a key that is a list": ("config:\n  ? [1]\n  : 2\n", ("line 2", "a list or a map as a key")),
@@ -203,7 +291,10 @@ BAD_FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "a false tag": ("config:\n  machine: !!int abc\n", ("line 2", "says !!int, and abc is none")),
     "a false truth": ("config:\n  machine: !!bool maybe\n", ("line 2", "says !!bool, and maybe is none")),
     "a date": ("config:\n  machine: 2024-01-01\n", ("line 2", 'in quotes: "2024-01-01"')),
-    "an unknown top-level key": ("config:\n  machine: {kind: cpu}\nconfg: {}\n", ("confg", "no such top-level key", "local-ai-lab:models")),
+    "an unknown top-level key": (
+        "config:\n  machine: {kind: cpu}\nconfg: {}\n",
+        ("confg", "no such top-level key", "local-ai-lab:models"),
+    ),
     "a foreign namespace": ("config:\n  aws:region: x\n", ("aws:region", "belongs to no part of this project")),
     "too many colons": ("config:\n  a:b:c: x\n", ("a:b:c", "belongs to no part of this project")),
     "billion laughs": (
@@ -216,16 +307,29 @@ BAD_FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         ("grows through its aliases", "32 levels"),
     ),
     "merged laughs": (
-        "config:\n  a0: &a0 {x: 1}\n" + "".join(f"  a{n}: &a{n} {{p: *a{n - 1}, q: *a{n - 1}, <<: *a{n - 1}}}\n" for n in range(1, 60)),
+        "config:\n  a0: &a0 {x: 1}\n"
+        + "".join(f"  a{n}: &a{n} {{p: *a{n - 1}, q: *a{n - 1}, <<: *a{n - 1}}}\n" for n in range(1, 60)),
         ("grows through its aliases",),
     ),
-    "a hundred thousand brackets": ("config: " + "[" * 100_000 + "]" * 100_000, ("line 1", "nested more than 32 levels")),
-    "a hundred thousand braces": ("config: " + "{a: " * 100_000 + "}" * 100_000, ("line 1", "nested more than 32 levels")),
+    "a hundred thousand brackets": (
+        "config: " + "[" * 100_000 + "]" * 100_000,
+        ("line 1", "nested more than 32 levels"),
+    ),
+    "a hundred thousand braces": (
+        "config: " + "{a: " * 100_000 + "}" * 100_000,
+        ("line 1", "nested more than 32 levels"),
+    ),
     "a hundred thousand hyphens": ("config:\n  " + "- " * 100_000 + "x\n", ("line 2", "nested more than 32 levels")),
-    "deep indentation": ("config:\n" + "".join(f"{' ' * n}a:\n" for n in range(1, 400)), ("line 33", "nested more than 32 levels")),
+    "deep indentation": (
+        "config:\n" + "".join(f"{' ' * n}a:\n" for n in range(1, 400)),
+        ("line 33", "nested more than 32 levels"),
+    ),
     "a megabyte and more": ("config:\n" + "# x\n" * 300_000, ("bytes large",)),
     "a hundred thousand values": ("config:\n  a: [" + "1," * 100_000 + "]\n", ("more than 20000 values",)),
-    "secure at the top level": ("config:\n  machine: {secure: v1:abcd}\n", ("local-ai-lab:machine", "nothing secret is declared there")),
+    "secure at the top level": (
+        "config:\n  machine: {secure: v1:abcd}\n",
+        ("local-ai-lab:machine", "nothing secret is declared there"),
+    ),
     "secure inside a map": (
         "config:\n  machine: {gpu: {secure: v1:abcd}}\n",
         ("local-ai-lab:machine.gpu", "nothing secret is declared there"),
@@ -290,7 +394,9 @@ COMMAND_LINES = {
 
 
 @pytest.mark.parametrize("name", COMMAND_LINES)
-def test_the_command_line_exits_2_with_a_message_and_writes_nothing(name: str, copy_of_the_project: Path, tmp_path: Path) -> None:
+def test_the_command_line_exits_2_with_a_message_and_writes_nothing(
+    name: str, copy_of_the_project: Path, tmp_path: Path
+) -> None:
     content, words = COMMAND_LINES[name]
     _folder(copy_of_the_project, content)
     before = _listing(copy_of_the_project)
@@ -302,7 +408,9 @@ def test_the_command_line_exits_2_with_a_message_and_writes_nothing(name: str, c
         "LC_ALL": "C",
     }
     command = [sys.executable, "-P", "-m", "cli", "plan", "wrong"]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+    )
     error = done.stderr.decode()
     assert done.returncode == 2, error
     assert done.stdout == b""

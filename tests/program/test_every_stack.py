@@ -65,7 +65,11 @@ def test_no_image_is_untagged_or_latest(shown: Record) -> None:
 
 
 def test_bootstrap_commands_have_no_triggers_and_one_text_for_create_and_update(shown: Record) -> None:
-    commands = [s for s in shown.steps if s.type == "command:local:Command" and s.inputs["create"].startswith(".venv/bin/python -m host")]
+    commands = [
+        s
+        for s in shown.steps
+        if s.type == "command:local:Command" and s.inputs["create"].startswith(".venv/bin/python -m host")
+    ]
     assert commands
     for step in commands:
         assert "triggers" not in step.inputs
@@ -116,7 +120,14 @@ def test_no_pod_takes_what_a_scheduler_or_an_admin_should_give(shown: Record) ->
     for step in shown.steps:
         if step.type in ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:DaemonSet"):
             text = str(step.inputs)
-            for forbidden in ("'privileged': True", "hostNetwork", "hostPID", "NVIDIA_VISIBLE_DEVICES", "trust-remote-code", "hf_"):
+            for forbidden in (
+                "'privileged': True",
+                "hostNetwork",
+                "hostPID",
+                "NVIDIA_VISIBLE_DEVICES",
+                "trust-remote-code",
+                "hf_",
+            ):
                 assert forbidden not in text, f"{step.name}: {forbidden}"
         if step.type == "kubernetes:apps/v1:Deployment":
             assert "hostPath" not in str(step.inputs)
@@ -168,7 +179,9 @@ def test_a_key_guards_the_endpoint_and_is_never_shown(stack: str) -> None:
     assert plan(stack, edit).auth == "apiKey"
     deployment = next(s for s in result.steps if s.type == "kubernetes:apps/v1:Deployment")
     key = [e for c in _containers(deployment.inputs) for e in c["env"] if e["name"] == "VLLM_API_KEY"]
-    assert key == [{"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": {"key": "apiKey", "name": "endpoint-api-key"}}}]
+    assert key == [
+        {"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": {"key": "apiKey", "name": "endpoint-api-key"}}}
+    ]
     assert any(s.type == "kubernetes:core/v1:Secret" for s in result.steps)
 
 
@@ -177,7 +190,9 @@ def test_another_key_starts_new_pods_and_stays_secret(stack: str) -> None:
         return lambda own: own.update(apiKey=text)
 
     one, two = ({s.urn: s for s in preview(stack, key(text)).steps} for text in ("sk-first-canary", "sk-other-canary"))
-    changed = {s.name for s in one.values() if s.type == "kubernetes:apps/v1:Deployment" and two[s.urn].inputs != s.inputs}
+    changed = {
+        s.name for s in one.values() if s.type == "kubernetes:apps/v1:Deployment" and two[s.urn].inputs != s.inputs
+    }
     assert changed == {plan(stack).models[0].name}
     assert "canary" not in str([s.to_json() for s in one.values()])
 
@@ -199,5 +214,7 @@ def _containers(inputs: Any) -> list[dict[str, Any]]:
 
 def test_every_stack_file_of_the_repository_is_looked_at() -> None:
     assert (
-        {f"Pulumi.{s}.yaml" for s in STACKS} == {p.name for p in ROOT.glob("Pulumi.*.yaml")} >= {"Pulumi.dev.yaml", "Pulumi.rtx2060.yaml"}
+        {f"Pulumi.{s}.yaml" for s in STACKS}
+        == {p.name for p in ROOT.glob("Pulumi.*.yaml")}
+        >= {"Pulumi.dev.yaml", "Pulumi.rtx2060.yaml"}
     )

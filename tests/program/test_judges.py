@@ -1,4 +1,6 @@
-"""Judges that nobody here wrote: checkov, kubernetes-validate, zizmor, actionlint, and that they see what hardening is for."""
+"""Judges that nobody here wrote: checkov, kubernetes-validate, zizmor, actionlint, and that they see what hardening is
+for.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,14 @@ pytestmark = pytest.mark.skipif(not CHECKOV.exists(), reason="no .venv-judges; `
 
 
 def _checkov(folder: Path) -> dict[str, Any]:
-    # checkov asks its vendor for guidelines unless it believes itself a platform run; offline it must not try for minutes
-    surroundings = {**os.environ, "CKV_IGNORE_HIDDEN_DIRECTORIES": "False", "LOG_LEVEL": "CRITICAL", "BC_SKIP_MAPPING": "TRUE"}
+    # checkov asks its vendor for guidelines unless it believes itself a platform run; offline it must not try for
+    # minutes
+    surroundings = {
+        **os.environ,
+        "CKV_IGNORE_HIDDEN_DIRECTORIES": "False",
+        "LOG_LEVEL": "CRITICAL",
+        "BC_SKIP_MAPPING": "TRUE",
+    }
     command = [CHECKOV, "-d", folder, "--framework", "kubernetes", "--compact", "-o", "json"]
     done = subprocess.run(command, capture_output=True, text=True, env=surroundings, check=False, timeout=120)
     document: dict[str, Any] = json.loads(done.stdout)
@@ -87,7 +95,10 @@ HARDENING: dict[str, Callable[[dict[str, Any]], Any]] = {
     "privileged": lambda pod: pod["containers"][0]["securityContext"].update(privileged=True),
     "writable root": lambda pod: pod["containers"][0]["securityContext"].update(readOnlyRootFilesystem=False),
     "capabilities": lambda pod: pod["containers"][0]["securityContext"].pop("capabilities"),
-    "seccomp": lambda pod: (pod["securityContext"].pop("seccompProfile"), pod["containers"][0]["securityContext"].pop("seccompProfile")),
+    "seccomp": lambda pod: (
+        pod["securityContext"].pop("seccompProfile"),
+        pod["containers"][0]["securityContext"].pop("seccompProfile"),
+    ),
     "cpu limit": lambda pod: pod["containers"][0]["resources"]["limits"].pop("cpu"),
     "memory limit": lambda pod: pod["containers"][0]["resources"]["limits"].pop("memory"),
     "cpu request": lambda pod: pod["containers"][0]["resources"]["requests"].pop("cpu"),
@@ -107,7 +118,9 @@ def test_the_judge_goes_red_for_every_piece_of_hardening_that_is_taken_away(tmp_
         harm(bad["spec"]["template"]["spec"])
         (tmp_path / f"{number}.yaml").write_text(yaml.safe_dump(bad))
         del name
-    failed = {int(re.findall(r"mutant-(\d+)", c["resource"])[0]) for c in _checkov(tmp_path)["results"]["failed_checks"]}
+    failed = {
+        int(re.findall(r"mutant-(\d+)", c["resource"])[0]) for c in _checkov(tmp_path)["results"]["failed_checks"]
+    }
     missed = [name for number, name in enumerate(HARDENING) if number not in failed]
     assert len(HARDENING) >= 15
     assert missed == []
@@ -124,7 +137,9 @@ def test_manifests_are_never_written_over_something_else(tmp_path: Path) -> None
 
 def test_zizmor_is_content_with_the_workflow() -> None:
     tool = ROOT / ".venv-judges" / "bin" / "zizmor"
-    done = subprocess.run([tool, "--offline", "--no-progress", ROOT / ".github"], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [tool, "--offline", "--no-progress", ROOT / ".github"], capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     sys.stdout.write(done.stdout)
 
@@ -132,6 +147,13 @@ def test_zizmor_is_content_with_the_workflow() -> None:
 @pytest.mark.skipif(not shutil.which("go"), reason="actionlint comes as a Go module, and there is no Go toolchain here")
 def test_actionlint_is_content_with_the_workflow(tmp_path: Path) -> None:
     surroundings = {**os.environ, "HOME": os.environ.get("LAB_REAL_HOME", os.environ["HOME"]), "GOFLAGS": "-mod=mod"}
-    command = ["go", "run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12", *map(str, (ROOT / ".github/workflows").glob("*.yml"))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=surroundings, cwd=tmp_path)
+    command = [
+        "go",
+        "run",
+        "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",
+        *map(str, (ROOT / ".github/workflows").glob("*.yml")),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, env=surroundings, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stdout + done.stderr

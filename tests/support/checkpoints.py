@@ -1,4 +1,6 @@
-"""Checkpoints for tests: folders with real safetensors headers, and a strict stand-in for the Hub's documented HTTP API."""
+"""Checkpoints for tests: folders with real safetensors headers, and a strict stand-in for the Hub's documented HTTP
+API.
+"""
 
 from __future__ import annotations
 
@@ -45,20 +47,29 @@ def safetensors(tensors: dict[str, tuple[str, list[int]]]) -> bytes:
 
 def tiny_weights() -> bytes:
     """About a million 16-bit values."""
-    return safetensors({"model.embed_tokens.weight": ("BF16", [1000, 64]), "model.layers.0.mlp.up_proj.weight": ("BF16", [1000, 1000])})
+    return safetensors(
+        {"model.embed_tokens.weight": ("BF16", [1000, 64]), "model.layers.0.mlp.up_proj.weight": ("BF16", [1000, 1000])}
+    )
 
 
 def folder(path: Path, files: dict[str, bytes | dict[str, Any] | str]) -> Path:
     """Writes the files; maps as JSON."""
     path.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        data = json.dumps(content).encode() if isinstance(content, dict) else content.encode() if isinstance(content, str) else content
+        data = (
+            json.dumps(content).encode()
+            if isinstance(content, dict)
+            else content.encode()
+            if isinstance(content, str)
+            else content
+        )
         (path / name).write_bytes(data)
     return path
 
 
 class Hub(httpx.BaseTransport):
-    """GET /api/models/{repo}/revision/{rev}?blobs=true and GET /{repo}/resolve/{rev}/{file}, as the Hub's API documents them.
+    """GET /api/models/{repo}/revision/{rev}?blobs=true and GET /{repo}/resolve/{rev}/{file}, as the Hub's API documents
+    them.
 
     Anything else fails the test. `denied` and `denied_files` are (status, X-Error-Code) in the place of an answer.
     """
@@ -89,11 +100,17 @@ class Hub(httpx.BaseTransport):
         if path.startswith("/api/models/"):
             assert request.url.params["blobs"] == "true"
             if self.denied:
-                return httpx.Response(self.denied[0], headers={"X-Error-Code": self.denied[1]}, json={"error": "denied"})
+                return httpx.Response(
+                    self.denied[0], headers={"X-Error-Code": self.denied[1]}, json={"error": "denied"}
+                )
             if not path.startswith(api):  # the Hub says 401 of what does not exist, lest private names be guessed
-                return httpx.Response(401, headers={"X-Error-Code": "RepoNotFound"}, json={"error": "Repository not found"})
+                return httpx.Response(
+                    401, headers={"X-Error-Code": "RepoNotFound"}, json={"error": "Repository not found"}
+                )
             if path.removeprefix(api) not in self.revisions:
-                return httpx.Response(404, headers={"X-Error-Code": "RevisionNotFound"}, json={"error": "Invalid rev id"})
+                return httpx.Response(
+                    404, headers={"X-Error-Code": "RevisionNotFound"}, json={"error": "Invalid rev id"}
+                )
             return httpx.Response(200, json=self._info())
         prefix = f"/{self.repository}/resolve/{COMMIT}/"
         assert path.startswith(prefix), f"files are read at the commit that the API named, not {path}"
@@ -106,8 +123,16 @@ class Hub(httpx.BaseTransport):
         return httpx.Response(200, content=self.files[name])
 
     def _info(self) -> dict[str, Any]:
-        siblings = [{"rfilename": n, "size": self.sizes.get(n, len(d)), "blobId": "0" * 40} for n, d in self.files.items()]
-        info: dict[str, Any] = {"id": self.repository, "sha": COMMIT, "private": False, "siblings": siblings, "cardData": self.card}
+        siblings = [
+            {"rfilename": n, "size": self.sizes.get(n, len(d)), "blobId": "0" * 40} for n, d in self.files.items()
+        ]
+        info: dict[str, Any] = {
+            "id": self.repository,
+            "sha": COMMIT,
+            "private": False,
+            "siblings": siblings,
+            "cardData": self.card,
+        }
         if self.parameters:
             info["safetensors"] = {"parameters": self.parameters, "total": sum(self.parameters.values())}
         return info

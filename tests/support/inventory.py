@@ -29,7 +29,9 @@ _RESTLESS = (
 
 
 def inventory(*clusters: str) -> dict[str, list[str]]:
-    """Category -> sorted entries. With names of clusters, processes of other clusters, which somebody else may use meanwhile, do not count."""
+    """Category -> sorted entries. With names of clusters, processes of other clusters, which somebody else may use
+    meanwhile, do not count.
+    """
     return {
         "processes": sorted({_command(p) for p in Path("/proc").iterdir() if p.name.isdigit() and not _is_others(p, clusters)} & _names_of_interest()),
         "mounts": sorted(" ".join(line.split()[3:5]) for line in Path("/proc/self/mountinfo").read_text().splitlines()),
@@ -90,11 +92,15 @@ def _command(process: Path) -> str:
 
 
 def _cluster_namespaces() -> set[str]:
-    """Mount namespaces in which a kubelet's fixed paths are covered, and the network namespaces beside them; an image build has others."""
+    """Mount namespaces in which a kubelet's fixed paths are covered, and the network namespaces beside them; an image
+    build has others.
+    """
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if any(f" {place} " in (process / "mountinfo").read_text() for place in ("/var/lib/kubelet", "/run/containerd")):
+            if any(
+                f" {place} " in (process / "mountinfo").read_text() for place in ("/var/lib/kubelet", "/run/containerd")
+            ):
                 found |= {str((process / "ns" / kind).readlink()) for kind in ("mnt", "net")}
         except OSError:
             continue

@@ -1,4 +1,6 @@
-"""Counts the points at which a run can be killed (external commands and state writes), and kills it with SIGKILL at a chosen one."""
+"""Counts the points at which a run can be killed (external commands and state writes), and kills it with SIGKILL at a
+chosen one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Runs `python -m host embedded VERB` and kills it with SIGKILL at the N-th external command or state write: `killed.py N VERB`.
+"""Runs `python -m host embedded VERB` and kills it with SIGKILL at the N-th external command or state write: `killed.py
+N VERB`.
 
 N = 0 kills nothing and prints how many such points the run had (last line of standard error: `points: COUNT`).
 """

@@ -1,7 +1,8 @@
-"""Runs `lab up|down STACK --yes` and ends it at the N-th event of Pulumi's stream: `killed_run.py VICTIM N up|down STACK`.
+"""Runs `lab up|down STACK --yes` and ends it at the N-th event of Pulumi's stream: `killed_run.py VICTIM N up|down
+STACK`.
 
-VICTIM: lab (kill -9 of `lab`), pulumi (kill -9 of the CLI), interrupt (Ctrl-C for `lab`). N = 0 ends nothing and prints how many events
-there were (last line of standard error: `points: COUNT`).
+VICTIM: lab (kill -9 of `lab`), pulumi (kill -9 of the CLI), interrupt (Ctrl-C for `lab`). N = 0 ends nothing and prints
+how many events there were (last line of standard error: `points: COUNT`).
 """
 
 from __future__ import annotations

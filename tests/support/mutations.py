@@ -170,16 +170,28 @@ def _out_of_range(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema["maximum"]
     step = 1 if schema["type"] == "integer" else 0.001
     below = low if "exclusiveMinimum" in schema else low - step
-    yield from (("below", below), ("far below", -HUGE), ("above", high + step), ("far above", HUGE), ("above 64 bits", 2**64))
+    yield from (
+        ("below", below),
+        ("far below", -HUGE),
+        ("above", high + step),
+        ("far above", HUGE),
+        ("above 64 bits", 2**64),
+    )
 
 
 def _odd_texts(node: Node) -> Iterator[str]:
     words = node.schema.get("enum") or ([node.schema["const"]] if "const" in node.schema else [])
     if words:
-        yield from (text for text in (*_ODD_TEXTS, *(w.upper() for w in words), *(f"{w} " for w in words)) if text not in words)
+        yield from (
+            text for text in (*_ODD_TEXTS, *(w.upper() for w in words), *(f"{w} " for w in words)) if text not in words
+        )
     elif "pattern" in node.schema:
         longest = node.schema.get("maxLength", math.inf)
-        yield from (text for text in _ODD_TEXTS if len(text) > longest or not re.search(node.schema["pattern"].replace("$", r"\Z"), text))
+        yield from (
+            text
+            for text in _ODD_TEXTS
+            if len(text) > longest or not re.search(node.schema["pattern"].replace("$", r"\Z"), text)
+        )
     else:  # an environment's value: almost anything goes
         assert node.path[:3] == _ENVIRONMENT
         yield from ("a\x1b[31mb", "a\x00b", "a\u202eb", LONG)
@@ -194,7 +206,19 @@ def _wrong_keys(node: Node) -> Iterator[str]:
                 yield snake
                 return
     else:
-        yield from ("lower", "", "A B", "A-B", "1A", "HF_TOKEN", "VLLM_API_KEY", "NVIDIA_VISIBLE_DEVICES", "MY_PASSWORD", "a\x1b[31m", LONG)
+        yield from (
+            "lower",
+            "",
+            "A B",
+            "A-B",
+            "1A",
+            "HF_TOKEN",
+            "VLLM_API_KEY",
+            "NVIDIA_VISIBLE_DEVICES",
+            "MY_PASSWORD",
+            "a\x1b[31m",
+            LONG,
+        )
 
 
 def _short(value: object) -> str:
@@ -224,4 +248,7 @@ def _changed(own: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
 
 
 def _prefixed(own: Mapping[str, Any]) -> dict[str, Any]:
-    return {"pulumi:disable-default-providers": ["kubernetes"], **{f"{PROJECT}:{key}": value for key, value in own.items()}}
+    return {
+        "pulumi:disable-default-providers": ["kubernetes"],
+        **{f"{PROJECT}:{key}": value for key, value in own.items()},
+    }

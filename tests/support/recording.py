@@ -42,7 +42,8 @@ class Program:
 
 def record(program: Program) -> Record:
     """Runs the program in preview mode, in this process. Its failure is a message of the result, never raised."""
-    # The SDK keeps its settings, configuration and root stack in context variables; a copied context is a new process to it.
+    # The SDK keeps its settings, configuration and root stack in context variables; a copied context is a new process
+    # to it.
     return contextvars.copy_context().run(_record, program)
 
 

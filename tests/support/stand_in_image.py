@@ -17,7 +17,8 @@ from host.images.oci import Image
 
 @contextmanager
 def offered(project: Path, program: Path) -> Iterator[tuple[str, Image]]:
-    """Gives the copy of the project in `project` a recipe of its own, and puts the image that it names where the builder would put it.
+    """Gives the copy of the project in `project` a recipe of its own, and puts the image that it names where the
+    builder would put it.
 
     Yields its reference and the image, which is removed afterwards. The real image and other copies keep theirs.
     """

@@ -15,7 +15,11 @@ def _numbers_without_source(value: Any, path: str, covered: bool) -> list[str]:
     """Numbers that stand neither in a {value, source} pair nor in a map that names its own source."""
     if isinstance(value, dict):
         covered = covered or "source" in value
-        return [p for k, v in value.items() for p in _numbers_without_source(v, f"{path}.{k}", covered or f"{k}Source" in value)]
+        return [
+            p
+            for k, v in value.items()
+            for p in _numbers_without_source(v, f"{path}.{k}", covered or f"{k}Source" in value)
+        ]
     if isinstance(value, list):
         return [p for n, v in enumerate(value) for p in _numbers_without_source(v, f"{path}[{n}]", covered)]
     return [path] if isinstance(value, int | float) and not isinstance(value, bool) and not covered else []
@@ -38,7 +42,11 @@ def test_an_unknown_card_is_refused_with_the_nearest_names_and_where_all_of_them
 def test_every_constant_that_the_planner_reads_is_a_fact() -> None:
     for group, entries in load().constants.items():
         for name in entries:
-            values = [f"{group}.{name}"] if "value" in entries[name] else [f"{group}.{name}.{inner}" for inner in entries[name]]
+            values = (
+                [f"{group}.{name}"]
+                if "value" in entries[name]
+                else [f"{group}.{name}.{inner}" for inner in entries[name]]
+            )
             for path in values:
                 assert isinstance(load().fact(path), Fact)
 

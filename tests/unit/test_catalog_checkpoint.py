@@ -40,7 +40,12 @@ def test_a_folder_becomes_an_entry_with_its_shape_and_sizes(tmp_path: Path) -> N
     assert ident == "tiny-llama-2"
     assert model.weights_gib.value == pytest.approx(len(WEIGHTS) / 2**30, abs=0.001)
     assert model.parameters == "1.06M"
-    assert (model.quantization, model.checkpoint_dtype, model.task, model.revision) == (None, "bfloat16", "completion", None)
+    assert (model.quantization, model.checkpoint_dtype, model.task, model.revision) == (
+        None,
+        "bfloat16",
+        "completion",
+        None,
+    )
     assert model.config["num_hidden_layers"] == 2
     assert "bos_token_id" not in model.config and "transformers_version" not in model.config
     assert model.repository == "local/tiny-llama-2"
@@ -54,8 +59,15 @@ def test_the_hub_caches_own_folders_say_repository_and_commit(tmp_path: Path) ->
 
 
 def test_the_index_says_the_size_and_which_files_count(tmp_path: Path) -> None:
-    index = {"metadata": {"total_size": 3 * 2**30}, "weight_map": {"a": "model-00001.safetensors", "b": "model-00002.safetensors"}}
-    files: dict[str, Any] = {"config.json": LLAMA, "model.safetensors.index.json": index, "consolidated.safetensors": WEIGHTS}
+    index = {
+        "metadata": {"total_size": 3 * 2**30},
+        "weight_map": {"a": "model-00001.safetensors", "b": "model-00002.safetensors"},
+    }
+    files: dict[str, Any] = {
+        "config.json": LLAMA,
+        "model.safetensors.index.json": index,
+        "consolidated.safetensors": WEIGHTS,
+    }
     files |= {"model-00001.safetensors": WEIGHTS, "model-00002.safetensors": WEIGHTS}
     model = _entry(look(folder(tmp_path / "m", files)))[1]
     assert model.weights_gib.value == 3.0
@@ -65,13 +77,19 @@ def test_the_index_says_the_size_and_which_files_count(tmp_path: Path) -> None:
 
 
 def test_a_second_copy_in_mistrals_form_is_not_counted_twice(tmp_path: Path) -> None:
-    seen = look(folder(tmp_path / "m", {"config.json": LLAMA, "model.safetensors": WEIGHTS, "consolidated.safetensors": WEIGHTS}))
+    seen = look(
+        folder(
+            tmp_path / "m", {"config.json": LLAMA, "model.safetensors": WEIGHTS, "consolidated.safetensors": WEIGHTS}
+        )
+    )
     assert _entry(seen)[1].weights_gib.value == pytest.approx(len(WEIGHTS) / 2**30, abs=0.001)
 
 
 def test_packed_tensors_count_as_the_parameters_that_they_hold(tmp_path: Path) -> None:
     packed = safetensors({"q.qweight": ("I32", [1000, 1250]), "q.scales": ("F16", [10, 1000])})
-    seen = look(folder(tmp_path / "m-awq", {"config.json": {**LLAMA, "quantization_config": AWQ}, "model.safetensors": packed}))
+    seen = look(
+        folder(tmp_path / "m-awq", {"config.json": {**LLAMA, "quantization_config": AWQ}, "model.safetensors": packed})
+    )
     ident, model = _entry(seen)
     assert (model.quantization, model.parameters, model.devices) == ("awq", "10M", ("cuda",))
     assert (ident, model.family) == ("m-awq", "m")
@@ -79,7 +97,9 @@ def test_packed_tensors_count_as_the_parameters_that_they_hold(tmp_path: Path) -
 
 def test_a_float32_checkpoint_weighs_half_on_the_device(tmp_path: Path) -> None:
     big = safetensors({"a": ("F32", [4000, 1000])})
-    model = _entry(look(folder(tmp_path / "m", {"config.json": {**LLAMA, "torch_dtype": "float32"}, "model.safetensors": big})))[1]
+    model = _entry(
+        look(folder(tmp_path / "m", {"config.json": {**LLAMA, "torch_dtype": "float32"}, "model.safetensors": big}))
+    )[1]
     assert model.parameters == "4M"
     assert model.weights_gib.value == pytest.approx(model.download_gib.value / 2, abs=0.001)
 
@@ -94,20 +114,30 @@ def test_a_float32_checkpoint_weighs_half_on_the_device(tmp_path: Path) -> None:
     ],
 )
 def test_the_task_follows_from_what_lies_beside_the_weights(tmp_path: Path, extra: dict[str, Any], task: str) -> None:
-    assert _entry(look(folder(tmp_path / "m", {"config.json": LLAMA, "model.safetensors": WEIGHTS, **extra})))[1].task == task
+    assert (
+        _entry(look(folder(tmp_path / "m", {"config.json": LLAMA, "model.safetensors": WEIGHTS, **extra})))[1].task
+        == task
+    )
 
 
 def test_the_licence_stands_in_the_model_card(tmp_path: Path) -> None:
     card = "---\nlanguage: en\nlicense: apache-2.0\n---\nlicense: not this\n"
     assert (
-        _entry(look(folder(tmp_path / "m", {"config.json": LLAMA, "model.safetensors": WEIGHTS, "README.md": card})))[1].licence
+        _entry(look(folder(tmp_path / "m", {"config.json": LLAMA, "model.safetensors": WEIGHTS, "README.md": card})))[
+            1
+        ].licence
         == "apache-2.0"
     )
 
 
 def test_a_quantization_of_a_shipped_model_joins_its_family(tmp_path: Path) -> None:
     config = {**LLAMA, "quantization_config": AWQ}
-    assert _entry(look(folder(tmp_path / "Qwen3-8B-int4", {"config.json": config, "model.safetensors": WEIGHTS})))[1].family == "qwen3-8b"
+    assert (
+        _entry(look(folder(tmp_path / "Qwen3-8B-int4", {"config.json": config, "model.safetensors": WEIGHTS})))[
+            1
+        ].family
+        == "qwen3-8b"
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +180,13 @@ def test_a_shipped_id_is_not_taken_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("repository", "ident"),
-    [("Qwen/Qwen3-0.6B", "qwen3-0.6b"), ("a/B_c--D", "b-c-d"), ("some/where/x/", "x"), ("o/..-", "model"), ("o/" + "x" * 96, "x" * 80)],
+    [
+        ("Qwen/Qwen3-0.6B", "qwen3-0.6b"),
+        ("a/B_c--D", "b-c-d"),
+        ("some/where/x/", "x"),
+        ("o/..-", "model"),
+        ("o/" + "x" * 96, "x" * 80),
+    ],
 )
 def test_an_id_is_made_of_the_last_part_of_the_name(repository: str, ident: str) -> None:
     assert suggested_id(repository) == ident
@@ -163,12 +199,22 @@ FILES = {"config.json": json.dumps(LLAMA).encode(), "model.safetensors": WEIGHTS
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_whoever_runs_this(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "XDG_CACHE_HOME"):
+    for name in (
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "HF_ENDPOINT",
+        "HF_HOME",
+        "HF_HUB_OFFLINE",
+        "HF_TOKEN_PATH",
+        "XDG_CACHE_HOME",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_a_repository_becomes_an_entry_pinned_to_its_commit() -> None:
-    fake = Hub(FILES, card={"license": "mit"}, parameters={"BF16": 1_235_814_400}, sizes={"model.safetensors": 2_471_645_608})
+    fake = Hub(
+        FILES, card={"license": "mit"}, parameters={"BF16": 1_235_814_400}, sizes={"model.safetensors": 2_471_645_608}
+    )
     ident, model = _entry(hub.look("owner/model", transport=fake))
     assert (ident, model.repository, model.revision, model.licence) == ("model", "owner/model", COMMIT, "mit")
     assert (model.parameters, model.weights_gib.value) == ("1.24B", 2.302)
@@ -180,7 +226,9 @@ def test_a_revision_is_asked_for_and_answered_with_its_commit() -> None:
     assert hub.look("owner/model", "refs/pr/3", transport=fake).revision == COMMIT
 
 
-def test_the_token_goes_along_and_is_found_where_the_hubs_tools_leave_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_token_goes_along_and_is_found_where_the_hubs_tools_leave_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     (tmp_path / "token").write_text("hf_file\n")
     fake = Hub(FILES)

@@ -14,9 +14,33 @@ NVIDIA = sorted(GPUS)
 
 def test_the_catalogue_has_every_generation_that_people_own() -> None:
     assert len(GPUS) >= 60
-    for part in ("gtx-16", "rtx-20", "rtx-30", "rtx-40", "rtx-50", "-laptop", "t4", "v100", "a10", "l4", "l40s", "a100-40", "a100-80"):
+    for part in (
+        "gtx-16",
+        "rtx-20",
+        "rtx-30",
+        "rtx-40",
+        "rtx-50",
+        "-laptop",
+        "t4",
+        "v100",
+        "a10",
+        "l4",
+        "l40s",
+        "a100-40",
+        "a100-80",
+    ):
         assert any(part in name for name in GPUS), part
-    for name in ("h100", "h20", "h200", "b200", "dgx-spark", "jetson-agx-orin-64gb", "rtx-2060-super", "rtx-4060", "l40"):
+    for name in (
+        "h100",
+        "h20",
+        "h200",
+        "b200",
+        "dgx-spark",
+        "jetson-agx-orin-64gb",
+        "rtx-2060-super",
+        "rtx-4060",
+        "l40",
+    ):
         assert name in GPUS
 
 
@@ -40,10 +64,19 @@ def test_a_card_is_one_that_vllm_may_run_on_and_its_figures_are_of_this_world(na
 @pytest.mark.parametrize("name", NVIDIA)
 def test_every_figure_of_a_card_says_where_it_comes_from(name: str) -> None:
     gpu = GPUS[name]
-    for fact in (gpu.compute_capability, gpu.nominal_gib, gpu.bandwidth_gbs, gpu.tensor_tflops, gpu.power_w, *gpu.memory.values()):
+    for fact in (
+        gpu.compute_capability,
+        gpu.nominal_gib,
+        gpu.bandwidth_gbs,
+        gpu.tensor_tflops,
+        gpu.power_w,
+        *gpu.memory.values(),
+    ):
         assert len(fact.source) > 10
     for total in gpu.memory.values():  # measured by someone, or said to be derived
-        assert any(word in total.source for word in ("log", "torch", "nominal x", "deviceQuery", "less 1 %", "lowest")), total.source
+        assert any(
+            word in total.source for word in ("log", "torch", "nominal x", "deviceQuery", "less 1 %", "lowest")
+        ), total.source
 
 
 def test_consumer_cards_have_a_figure_for_wsl2_and_cards_of_servers_have_none() -> None:
@@ -59,7 +92,9 @@ def test_unified_memory_is_flagged_where_the_processor_shares_it() -> None:
 
 def test_cards_of_the_same_chip_size_and_platform_do_not_disagree_by_more_than_two_percent() -> None:
     for nominal in (8, 12, 16):
-        totals = [g.memory["linux"].value for g in GPUS.values() if g.nominal_gib.value == nominal and "GeForce" in g.name]
+        totals = [
+            g.memory["linux"].value for g in GPUS.values() if g.nominal_gib.value == nominal and "GeForce" in g.name
+        ]
         assert max(totals) / min(totals) < 1.02
 
 

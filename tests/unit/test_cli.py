@@ -20,9 +20,17 @@ from tests.support.stacks import ROOT, STACKS
 LAB = ROOT / "lab"
 
 
-def _lab(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def _lab(
+    *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [LAB, *arguments], capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **(env or {})}, cwd=cwd
+        [LAB, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
     )
 
 
@@ -30,7 +38,19 @@ def test_help_names_the_commands() -> None:
     done = _lab("--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: lab ") or "Usage: lab [OPTIONS] COMMAND" in done.stdout
-    for command in ("plan", "preview", "up", "down", "refresh", "pulumi", "validate", "schema", "review", "env", "test"):
+    for command in (
+        "plan",
+        "preview",
+        "up",
+        "down",
+        "refresh",
+        "pulumi",
+        "validate",
+        "schema",
+        "review",
+        "env",
+        "test",
+    ):
         assert command in done.stdout
 
 
@@ -79,13 +99,17 @@ def test_a_wrong_command_line_is_json_too_where_that_is_asked_for(line: str) -> 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_failure(closed: str) -> None:
-    done = subprocess.run(["/bin/sh", "-c", f"'{LAB}' gpus --json {closed}"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"'{LAB}' gpus --json {closed}"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert (">&-" in closed.replace("2>&-", "")) == (done.stdout == "")
 
 
 def test_a_full_disk_is_one_line() -> None:
-    done = subprocess.run(["/bin/sh", "-c", f"'{LAB}' gpus >/dev/full"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"'{LAB}' gpus >/dev/full"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
 
 
@@ -95,7 +119,9 @@ def test_a_stream_that_knows_only_ascii_gets_question_marks() -> None:
     assert "??????" in done.stdout
 
 
-@pytest.mark.parametrize("line", ["plan dev --svg /no/such/folder/plan.svg", "review --base HEAD --output /no/such/folder/review.md"])
+@pytest.mark.parametrize(
+    "line", ["plan dev --svg /no/such/folder/plan.svg", "review --base HEAD --output /no/such/folder/review.md"]
+)
 def test_a_file_that_cannot_be_written_is_wrong_input(line: str) -> None:
     done = _lab(*line.split())
     assert done.returncode == 2
@@ -155,7 +181,9 @@ def test_env_refuses_a_passphrase_that_others_can_read(monkeypatch: pytest.Monke
         prepare(ROOT)
 
 
-def test_env_never_prints_the_passphrase(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_env_never_prints_the_passphrase(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from cli import env
     from host.artifacts.pulumi import Pulumi
 
@@ -174,7 +202,9 @@ def test_env_never_prints_the_passphrase(monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.mark.parametrize("verb", ["ensure", "status", "destroy"])
 def test_a_driver_that_is_not_implemented_says_so(driver: str, verb: str) -> None:
     python = ROOT / ".venv/bin/python"
-    done = subprocess.run([python, "-m", "host", driver, verb], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(
+        [python, "-m", "host", driver, verb], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
     assert done.returncode == 1
     assert f"driver {driver} is not implemented in this version" in done.stderr
     assert "./lab plan" in done.stderr
@@ -182,7 +212,12 @@ def test_a_driver_that_is_not_implemented_says_so(driver: str, verb: str) -> Non
 
 def test_a_wrong_host_call_shows_the_frozen_entry() -> None:
     done = subprocess.run(
-        [ROOT / ".venv/bin/python", "-m", "host", "magic"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+        [ROOT / ".venv/bin/python", "-m", "host", "magic"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
     assert done.returncode == 2
     assert "python -m host {embedded|minikube|nvidia|models} {ensure|status|destroy}" in done.stderr
@@ -207,7 +242,10 @@ def test_a_command_that_touches_a_machine_needs_a_stack(command: str) -> None:
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     done = subprocess.run(
-        ["/bin/bash", "-c", f"'{LAB}' gpus | head -n 1 >/dev/null; exit ${{PIPESTATUS[0]}}"], capture_output=True, check=False, timeout=60
+        ["/bin/bash", "-c", f"'{LAB}' gpus | head -n 1 >/dev/null; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        check=False,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, b"")
 

@@ -65,7 +65,13 @@ def test_sources_are_shown_when_asked_for(project: Path) -> None:
 
 def test_models_lists_the_shipped_ones_and_marks_ones_own(project: Path) -> None:
     assert "(own)" not in _lab("models")
-    _lab("model", "add", str(folder(project / "m", {"config.json": LLAMA, "model.safetensors": tiny_weights()})), "--name", "mine")
+    _lab(
+        "model",
+        "add",
+        str(folder(project / "m", {"config.json": LLAMA, "model.safetensors": tiny_weights()})),
+        "--name",
+        "mine",
+    )
     text = _lab("models")
     assert "mine (own)" in text and "1 of your own in catalog/" in text
     row = next(line for line in text.splitlines() if line.startswith("llama-3.1-8b-instruct "))
@@ -120,7 +126,9 @@ def test_add_as_json_prints_the_entry(project: Path) -> None:
         (["."], "it has no config.json"),
     ],
 )
-def test_add_refuses_bad_input_and_writes_nothing(project: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:
+def test_add_refuses_bad_input_and_writes_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
     monkeypatch.chdir(project)
     assert said in _refused("model", "add", *arguments)
     assert not (project / "catalog").exists()
@@ -140,7 +148,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answer = fake.handle_request(httpx.Request("GET", f"http://hub{self.path}", headers=dict(self.headers.items())))
+            answer = fake.handle_request(
+                httpx.Request("GET", f"http://hub{self.path}", headers=dict(self.headers.items()))
+            )
             self.send_response(answer.status_code)
             self.send_header("Content-Length", str(len(answer.content)))
             for name in ("x-error-code", "content-type"):
@@ -172,7 +182,12 @@ def test_add_reads_a_repository_from_the_hub(project: Path, served: str) -> None
 
 def test_the_door_prints_a_refusal_and_exits_with_2() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cli", "model", "add", "no-such-folder"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "cli", "model", "add", "no-such-folder"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no-such-folder is neither a folder here nor a repository")

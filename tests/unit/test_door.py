@@ -33,7 +33,9 @@ def _tools(tmp_path: Path) -> Path:
 
 def _run(folder: Path, path: Path, **env: str) -> subprocess.CompletedProcess[str]:
     surroundings = {"PATH": str(path), "HOME": str(folder.parent), **env}
-    return subprocess.run([folder / "lab", "--help"], env=surroundings, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        [folder / "lab", "--help"], env=surroundings, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def test_without_python_it_says_what_to_install(tmp_path: Path) -> None:

@@ -96,7 +96,9 @@ def test_a_purge_in_another_users_model_cache_is_refused_before_the_stack_is_tou
     assert (ours / "model.safetensors").exists()
 
 
-def test_a_purge_without_root_ends_before_anything_is_removed(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_purge_without_root_ends_before_anything_is_removed(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours = _weights(tmp_path / "weights", "google-gemma-3-270m-packages")
     caches = Path("~/.cache/local-ai-lab").expanduser()
     caches.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""KV pages and blocks, by hand: expectations are worked out in the comments and checked against what vLLM printed where a log exists."""
+"""KV pages and blocks, by hand: expectations are worked out in the comments and checked against what vLLM printed where
+a log exists.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def paged(config: dict[str, Any], version: str = "0.33.0", engine: str = "V1", *
 
 
 def test_phi3_slides_in_every_layer_and_so_needs_one_block_more_than_the_textbook() -> None:
-    # A token: 32 layers x 2 x 32 heads x 96 values x 2 bytes = 393,216 B; 2048 tokens are 128 blocks of 16, and one for the window's edge.
+    # A token: 32 layers x 2 x 32 heads x 96 values x 2 bytes = 393,216 B; 2048 tokens are 128 blocks of 16, and one for
+    # the window's edge.
     found = paged(PHI3, "0.11.0")
     assert found.block_bytes == 16 * 393_216
     assert found.blocks_per_request(2048) == 129
@@ -65,7 +68,8 @@ def test_llama_8b_costs_131072_bytes_a_token() -> None:
 
 
 def test_gemma3_27b_forms_seven_groups_of_ten_layers() -> None:
-    # 52 sliding and 10 full layers: groups of 10, so 6 sliding (8 padding layers) and 1 full; vLLM 0.12 printed 66,112 tokens.
+    # 52 sliding and 10 full layers: groups of 10, so 6 sliding (8 padding layers) and 1 full; vLLM 0.12 printed 66,112
+    # tokens.
     found = paged(GEMMA27B, "0.12.0", batched=8192)
     assert [(group.kind, group.count) for group in found.groups] == [("sliding", 6), ("full", 1)]
     assert found.tokens(35.31 * GIB, 131072) == 66_112
@@ -73,7 +77,8 @@ def test_gemma3_27b_forms_seven_groups_of_ten_layers() -> None:
 
 @pytest.mark.parametrize(("dtype", "block"), [("auto", 784), ("fp8", 1568)])
 def test_a_recurrent_state_raises_the_attention_block(dtype: str, block: int) -> None:
-    # State 48x128x128x4 + 10240x3x2 = 3,207,168 B; a token of one attention layer is 2x4x256x2 = 4096 B (fp8: 2048): 783 -> 784 = 49x16.
+    # State 48x128x128x4 + 10240x3x2 = 3,207,168 B; a token of one attention layer is 2x4x256x2 = 4096 B (fp8: 2048):
+    # 783 -> 784 = 49x16.
     assert {group.block for group in paged(QWEN27B, "0.27.1", kv_cache_dtype=dtype).groups} == {block}
 
 
@@ -107,12 +112,20 @@ def test_the_null_block_is_held_back_from_030() -> None:
 
 
 def test_printed_tokens_depend_on_the_length_since_020() -> None:
-    assert paged(QWEN27B, "0.27.1", kv_cache_dtype="fp8", states=2, tensor_parallel=2).tokens(8.91 * GIB, 131072) == 541_764
-    assert paged(QWEN27B, "0.27.1", kv_cache_dtype="fp8", states=2, tensor_parallel=2).tokens(8.91 * GIB, 262144) == 560_445
+    assert (
+        paged(QWEN27B, "0.27.1", kv_cache_dtype="fp8", states=2, tensor_parallel=2).tokens(8.91 * GIB, 131072)
+        == 541_764
+    )
+    assert (
+        paged(QWEN27B, "0.27.1", kv_cache_dtype="fp8", states=2, tensor_parallel=2).tokens(8.91 * GIB, 262144)
+        == 560_445
+    )
 
 
 @given(
-    length=st.integers(1, 300_000), more=st.integers(1, 50_000), model=st.sampled_from([PHI3, LLAMA8B, GEMMA27B, QWEN27B, DEEPSEEK_LITE])
+    length=st.integers(1, 300_000),
+    more=st.integers(1, 50_000),
+    model=st.sampled_from([PHI3, LLAMA8B, GEMMA27B, QWEN27B, DEEPSEEK_LITE]),
 )
 def test_a_longer_context_never_needs_less(length: int, more: int, model: dict[str, Any]) -> None:
     found = paged(model)

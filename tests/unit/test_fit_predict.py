@@ -31,7 +31,9 @@ from stacks.planning.fit.hf_config import read_hf_config
 from tests.unit.test_fit_kv_cache import DEEPSEEK_LITE, GEMMA27B, LLAMA8B, PHI3, QWEN27B
 
 SHARED = Path(os.environ.get("LAB_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
-needs_data = pytest.mark.skipif(not (SHARED / "memory-cases.jsonl").exists(), reason="../shared/data does not lie beside this checkout")
+needs_data = pytest.mark.skipif(
+    not (SHARED / "memory-cases.jsonl").exists(), reason="../shared/data does not lie beside this checkout"
+)
 
 MODELS = st.sampled_from([PHI3, LLAMA8B, GEMMA27B, QWEN27B, DEEPSEEK_LITE])
 VERSIONS = st.sampled_from(
@@ -45,7 +47,12 @@ SEED = EngineRun(
 
 
 def make(config: dict[str, Any], **options: Any) -> EngineRun:
-    defaults: dict[str, Any] = {"version": "0.33.0", "max_num_seqs": 64, "max_num_batched_tokens": 2048, "max_model_len": 4096}
+    defaults: dict[str, Any] = {
+        "version": "0.33.0",
+        "max_num_seqs": 64,
+        "max_num_batched_tokens": 2048,
+        "max_model_len": 4096,
+    }
     return EngineRun(architecture=read_hf_config(config), **defaults | options)
 
 
@@ -54,7 +61,9 @@ def test_the_failure_of_seed_000_is_predicted_in_vllms_words() -> None:
     assert not found.fits
     assert found.failed is Condition.KV_TOO_SMALL
     assert found.sentence is not None
-    assert "(0.76 GiB KV cache is needed, which is larger than the available KV cache memory (0.72 GiB)" in found.sentence
+    assert (
+        "(0.76 GiB KV cache is needed, which is larger than the available KV cache memory (0.72 GiB)" in found.sentence
+    )
     assert predict(replace(SEED, max_model_len=1920)).fits
 
 
@@ -76,7 +85,15 @@ def test_weights_larger_than_the_card_are_refused() -> None:
 
 def test_profiling_graphs_of_a_hybrid_wants_a_block_for_each_sequence() -> None:
     # obs-074: 256 blocks x 49 MiB did not fit beside 21.8 GiB on a 5090; eager mode and fewer sequences pass this step.
-    run = make(QWEN27B, version="0.27.1", total_gib=31.36, capability=(12, 0), kv_cache_dtype="fp8", checkpoint_gib=21.81, max_num_seqs=256)
+    run = make(
+        QWEN27B,
+        version="0.27.1",
+        total_gib=31.36,
+        capability=(12, 0),
+        kv_cache_dtype="fp8",
+        checkpoint_gib=21.81,
+        max_num_seqs=256,
+    )
     assert predict(replace(run, gpu_memory_utilization=0.9)).failed is Condition.PROFILE
     assert predict(replace(run, gpu_memory_utilization=0.9, max_num_seqs=8)).failed is None
 
@@ -95,7 +112,9 @@ def test_a_given_pool_that_leaves_no_room_for_a_step_is_refused() -> None:
 
 @given(model=MODELS, version=VERSIONS, length=st.integers(16, 60_000), requests=st.integers(1, 40))
 @settings(deadline=None)
-def test_the_pool_asked_for_holds_what_it_was_asked_for(model: dict[str, Any], version: str, length: int, requests: int) -> None:
+def test_the_pool_asked_for_holds_what_it_was_asked_for(
+    model: dict[str, Any], version: str, length: int, requests: int
+) -> None:
     run = make(model, version=version, max_model_len=length)
     gib = kv_needed_gib(run, max_model_len=length, requests=requests)
     found = predict(replace(run, kv_cache_memory_gib=gib))
@@ -156,7 +175,9 @@ def test_options_cost_what_they_allocate() -> None:
         assert (predict(dearer).kv_gib or 0.0) < (predict(plain).kv_gib or 0.0)
     assert predict(replace(plain, kv_cache_dtype="fp8")).kv_needed_gib == predict(plain).kv_needed_gib / 2
     assert predict(replace(plain, tensor_parallel=2)).weights_gib < predict(plain).weights_gib
-    assert outside_gib(replace(plain, version="0.19.0")) > outside_gib(replace(plain, version="0.19.0", enforce_eager=True))
+    assert outside_gib(replace(plain, version="0.19.0")) > outside_gib(
+        replace(plain, version="0.19.0", enforce_eager=True)
+    )
 
 
 def test_every_fitted_constant_has_a_value_and_a_source() -> None:
@@ -169,7 +190,8 @@ def test_a_config_without_a_shape_is_refused_with_the_missing_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [{"num_attention_heads": "many"}, {"layer_types": []}, {"sliding_window": {}}, {"vision_config": {"depth": None}}]
+    "broken",
+    [{"num_attention_heads": "many"}, {"layer_types": []}, {"sliding_window": {}}, {"vision_config": {"depth": None}}],
 )
 def test_odd_values_in_a_config_do_not_crash(broken: dict[str, Any]) -> None:
     row = {"id": "x", "input": {"hf_config": LLAMA8B | broken}}
@@ -187,8 +209,15 @@ def test_every_known_architecture_is_answered() -> None:
         if "kv_cache_gib" not in answered:
             continue
         shaped += 1
-        for version, engine, parallel in (("0.6.3", "V0", 1), ("0.9.0", "V1", 2), ("0.20.0", "V1", 1), ("0.33.0", None, 4)):
-            run = make(config, version=version, engine=engine, tensor_parallel=parallel, total_gib=80.0, kv_cache_dtype="fp8")
+        for version, engine, parallel in (
+            ("0.6.3", "V0", 1),
+            ("0.9.0", "V1", 2),
+            ("0.20.0", "V1", 1),
+            ("0.33.0", None, 4),
+        ):
+            run = make(
+                config, version=version, engine=engine, tensor_parallel=parallel, total_gib=80.0, kv_cache_dtype="fp8"
+            )
             assert predict(run).weights_gib > 0
     assert shaped > 100
 
@@ -224,7 +253,14 @@ def test_what_was_observed_is_never_read() -> None:
     "key", ["gpu_total_gib", "vllm_version", "engine", "max_model_len", "compute_capability", "dtype", "kv_cache_dtype"]
 )
 def test_an_unknown_input_is_no_error(key: str) -> None:
-    given = {"hf_config": LLAMA8B, "gpu_total_gib": 23.5, "vllm_version": "0.20.0", "engine": "V1", "max_model_len": 8192, key: None}
+    given = {
+        "hf_config": LLAMA8B,
+        "gpu_total_gib": 23.5,
+        "vllm_version": "0.20.0",
+        "engine": "V1",
+        "max_model_len": 8192,
+        key: None,
+    }
     assert cases.problems({"id": "x", "input": given}) == []
     assert isinstance(cases.answer(cases.read({"id": "x", "input": given}))["fits"], bool)
 
@@ -238,14 +274,24 @@ def test_bad_lines_are_reported_together_and_nothing_is_written(tmp_path: Path) 
     with pytest.raises(CasesError) as caught:
         run(file, output=out)
     assert [
-        part in caught.value.message for part in ("line 2: not JSON", "line 3: not a JSON object", "line 4: no id", "line 5: the id a")
+        part in caught.value.message
+        for part in ("line 2: not JSON", "line 3: not a JSON object", "line 4: no id", "line 5: the id a")
     ] == [True] * 4
     assert caught.value.exit_code == 2
     assert not out.exists()
 
 
 def _answered(**given: Any) -> dict[str, Any]:
-    row = {"id": "x", "input": {"hf_config": LLAMA8B, "gpu_total_gib": 23.5, "vllm_version": "0.20.0", "max_model_len": 8192, **given}}
+    row = {
+        "id": "x",
+        "input": {
+            "hf_config": LLAMA8B,
+            "gpu_total_gib": 23.5,
+            "vllm_version": "0.20.0",
+            "max_model_len": 8192,
+            **given,
+        },
+    }
     assert cases.problems(row) == []
     return cases.answer(cases.read(row))
 
@@ -261,12 +307,18 @@ def _answered(**given: Any) -> dict[str, Any]:
         (None, None, "none"),
     ],
 )
-def test_an_unnamed_quantization_is_read_from_the_checkpoint(word: str | None, config: dict[str, Any] | None, same_as: str) -> None:
+def test_an_unnamed_quantization_is_read_from_the_checkpoint(
+    word: str | None, config: dict[str, Any] | None, same_as: str
+) -> None:
     carried = {**LLAMA8B, "quantization_config": config} if config else LLAMA8B
-    assert _answered(hf_config=carried, quantization=word)["weights_gib"] == _answered(quantization=same_as)["weights_gib"]
+    assert (
+        _answered(hf_config=carried, quantization=word)["weights_gib"] == _answered(quantization=same_as)["weights_gib"]
+    )
 
 
-@pytest.mark.parametrize("config", [{**LLAMA8B, "num_hidden_layers": 1e30}, {**LLAMA8B, "vision_config": {"mlp_ratio": None}}, None])
+@pytest.mark.parametrize(
+    "config", [{**LLAMA8B, "num_hidden_layers": 1e30}, {**LLAMA8B, "vision_config": {"mlp_ratio": None}}, None]
+)
 def test_an_odd_config_costs_its_own_row_only(config: dict[str, Any] | None) -> None:
     assert isinstance(_answered(hf_config=config)["fits"], bool)
 
@@ -280,7 +332,14 @@ def test_windows_holds_more_of_a_larger_card() -> None:
     def starts(total: float, utilization: float) -> bool:
         return (
             predict(
-                make(LLAMA8B, total_gib=total, wsl2=True, capability=(12, 0), gpu_memory_utilization=utilization, quantization="awq")
+                make(
+                    LLAMA8B,
+                    total_gib=total,
+                    wsl2=True,
+                    capability=(12, 0),
+                    gpu_memory_utilization=utilization,
+                    quantization="awq",
+                )
             ).failed
             is not Condition.FREE_MEMORY
         )

@@ -62,7 +62,9 @@ def test_a_file_imports_only_what_its_folder_may(path: Path) -> None:
             if part == "cli" and top == "components":
                 assert _is_below(name, ("components.rendered",)), f"{path}: everything else there needs Pulumi: {name}"
         else:
-            assert top in sys.stdlib_module_names or top in ALLOWED_OTHERS[part] or top == "__future__", f"{path} imports {name}"
+            assert top in sys.stdlib_module_names or top in ALLOWED_OTHERS[part] or top == "__future__", (
+                f"{path} imports {name}"
+            )
 
 
 PURE = [ROOT / "components" / "rendered.py", *sorted((ROOT / "components" / "manifests").glob("*.py"))]
@@ -82,8 +84,12 @@ def test_no_stack_is_known_by_name_in_the_code(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             for stack in STACKS:
-                assert node.value != stack and f"Pulumi.{stack}.yaml" not in node.value, f"{path}:{node.lineno} names stack {stack}"
-                assert len(stack) < 4 or not re.search(rf"\b{re.escape(stack)}\b", node.value), f"{path}:{node.lineno} names stack {stack}"
+                assert node.value != stack and f"Pulumi.{stack}.yaml" not in node.value, (
+                    f"{path}:{node.lineno} names stack {stack}"
+                )
+                assert len(stack) < 4 or not re.search(rf"\b{re.escape(stack)}\b", node.value), (
+                    f"{path}:{node.lineno} names stack {stack}"
+                )
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "components").glob("*.py")), ids=lambda p: p.name)

@@ -35,7 +35,9 @@ def test_bfloat16_on_turing_ends_with_vllms_sentence_and_names_float16() -> None
         ("int8", "0.31.0", (7, 5)),
     ],
 )
-def test_kernels_begin_at_the_capability_that_the_version_says(method: str, engine: str, least: tuple[int, int]) -> None:
+def test_kernels_begin_at_the_capability_that_the_version_says(
+    method: str, engine: str, least: tuple[int, int]
+) -> None:
     assert legality.minimum_capability(method, engine) == least
 
 

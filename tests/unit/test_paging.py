@@ -7,12 +7,15 @@ from tests.support.stacks import plan
 
 
 def _run(model: str, version: str) -> EngineRun:
-    return EngineRun(architecture=network(load().model(model)), version=version, dtype="float16", max_num_batched_tokens=2048)
+    return EngineRun(
+        architecture=network(load().model(model)), version=version, dtype="float16", max_num_batched_tokens=2048
+    )
 
 
 def test_phi_3_mini_fits_1920_but_not_2048_tokens_into_the_0_72_gib_of_the_log() -> None:
     run = _run("phi-3-mini-4k-instruct-awq", "0.12.0")
-    # 129 blocks of 16 tokens x 32 layers x 2 x 32 heads x 96 x 2 bytes: the sliding window costs one block more than the text book
+    # 129 blocks of 16 tokens x 32 layers x 2 x 32 heads x 96 x 2 bytes: the sliding window costs one block more than
+    # the text book
     assert 1920 <= largest_len(run, kv_gib=0.72) < 2048
     assert largest_len(run, kv_gib=129 * 16 * 393216 / 2**30) == 2048
 

@@ -63,14 +63,19 @@ def test_every_flag_exists_in_the_engine_version_of_the_image(stack: str) -> Non
 
 
 def test_a_flag_newer_than_the_engine_is_found() -> None:
-    assert unknown_flags(("--shutdown-timeout", "30", "--no-such"), "0.11.0", load()) == ["--shutdown-timeout", "--no-such"]
+    assert unknown_flags(("--shutdown-timeout", "30", "--no-such"), "0.11.0", load()) == [
+        "--shutdown-timeout",
+        "--no-such",
+    ]
 
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_waiting_is_ordered_from_the_probe_to_the_resource(stack: str) -> None:
     for model in plan(stack).models:
         life = model.lifecycle
-        assert life.startup_period_seconds * life.startup_failures < life.progress_deadline_seconds < life.timeout_seconds
+        assert (
+            life.startup_period_seconds * life.startup_failures < life.progress_deadline_seconds < life.timeout_seconds
+        )
         assert life.termination_grace_seconds > life.pre_stop_seconds + life.drain_seconds
 
 
@@ -89,8 +94,15 @@ def test_an_8_gb_turing_card_under_wsl2_is_derived_as_by_hand() -> None:
     assert args["--dtype"] == "float16"
     assert args["--max-model-len"] == "4096"
     assert args["--max-num-seqs"] == "8"
-    parts = memory.weights_gib + memory.activation_gib + memory.non_torch_gib + memory.cuda_graphs_gib + memory.error_band_gib
-    assert memory.kv_cache_gib == pytest.approx(8.0 - 1.25 - memory.context_gib - parts, abs=0.01)  # all that is left beside the desktop
+    parts = (
+        memory.weights_gib
+        + memory.activation_gib
+        + memory.non_torch_gib
+        + memory.cuda_graphs_gib
+        + memory.error_band_gib
+    )
+    # all that is left beside the desktop
+    assert memory.kv_cache_gib == pytest.approx(8.0 - 1.25 - memory.context_gib - parts, abs=0.01)
     assert args["--kv-cache-memory-bytes"] == str(memory.kv_bytes) == str(round(memory.kv_cache_gib * 1024) * 2**20)
     held = (memory.kv_cache_gib + parts - memory.error_band_gib) / 8.0
     assert held - 0.02 <= float(args["--gpu-memory-utilization"]) <= held  # what must be free at start, in hundredths
@@ -115,9 +127,13 @@ def test_a_desktop_takes_its_share_on_linux_too() -> None:
 
 
 def test_too_long_a_context_at_a_pinned_utilization_is_refused_in_vllms_words() -> None:
-    # The seed's 0.40 at 2048 tokens: 0.76 GiB needed, 0.72 available. Newer engines count CUDA graphs in the budget and leave even less.
+    # The seed's 0.40 at 2048 tokens: 0.76 GiB needed, 0.72 available. Newer engines count CUDA graphs in the budget and
+    # leave even less.
     error = _refused("rtx2060", _model(contextTokens=2048, concurrentRequests=256, pin={"gpuMemoryUtilization": 0.40}))
-    assert re.search(r"phi-3-mini: one request of 2048 tokens needs 0\.76 GiB of KV cache, and 0\.[0-6]\d GiB are available", str(error))
+    assert re.search(
+        r"phi-3-mini: one request of 2048 tokens needs 0\.76 GiB of KV cache, and 0\.[0-6]\d GiB are available",
+        str(error),
+    )
     assert "0.40 x 8.00 GiB = 3.20 GiB budget - " in str(error)
     assert "To serve at least one request" in str(error)
 
@@ -251,7 +267,8 @@ def test_the_cluster_command_says_every_flag_that_only_acts_at_creation() -> Non
         assert flag in cluster.start
 
 
-# Free GiB at the engine's start on a headless card: lowest total seen less driver reserve and the upper end of the context's range.
+# Free GiB at the engine's start on a headless card: lowest total seen less driver reserve and the upper end of the
+# context's range.
 FREE_AT_START = {"rtx-3090": 22.76, "rtx-4090": 22.7, "rtx-5090": 30.46, "l4": 21.16, "l40s": 43.62}
 
 
@@ -313,7 +330,17 @@ def test_every_flag_and_resource_has_a_decision(stack: str) -> None:
         decided = {d.name for d in model.decisions}
         flags = {a for a in model.args if a.startswith("--")} - plumbing
         assert {names_of[f] for f in flags} <= decided
-        assert {"image", "revision", "memoryLimit", "memoryRequest", "cpu", "scratch", "sharedMemory", "startup", "environment"} <= decided
+        assert {
+            "image",
+            "revision",
+            "memoryLimit",
+            "memoryRequest",
+            "cpu",
+            "scratch",
+            "sharedMemory",
+            "startup",
+            "environment",
+        } <= decided
 
 
 def test_another_cache_folder_is_another_volume() -> None:

@@ -65,7 +65,14 @@ def test_a_plan_with_why_shows_every_decision_and_with_sources_where_it_comes_fr
 @pytest.mark.parametrize("columns", ["80", "120"])
 @pytest.mark.parametrize(
     "words",
-    [["plan", "rtx2060"], ["plan", "dev", "--why"], ["gpus"], ["models"], ["fit", "--gpu", "rtx4060"], ["what-if", "--gpu", "rtx4090"]],
+    [
+        ["plan", "rtx2060"],
+        ["plan", "dev", "--why"],
+        ["gpus"],
+        ["models"],
+        ["fit", "--gpu", "rtx4060"],
+        ["what-if", "--gpu", "rtx4090"],
+    ],
 )
 def test_nothing_is_folded_in_a_first_column_and_lines_keep_to_the_terminal(
     words: list[str], columns: str, monkeypatch: pytest.MonkeyPatch
@@ -101,7 +108,9 @@ def test_a_plan_lists_every_change_to_the_machine() -> None:
 
 
 def test_manifests_are_written_where_they_are_wanted(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["plan", "rtx2060", "--json", "--manifests", str(tmp_path / "a" / "out")], catch_exceptions=False)
+    done = CliRunner().invoke(
+        app, ["plan", "rtx2060", "--json", "--manifests", str(tmp_path / "a" / "out")], catch_exceptions=False
+    )
     assert json.loads(done.stdout) == json.loads(plan("rtx2060").to_json())
     assert done.stderr == f"wrote 14 manifests into {tmp_path / 'a' / 'out'}\n"
     files = sorted((tmp_path / "a" / "out").iterdir())
@@ -211,7 +220,12 @@ def test_a_place_beyond_the_models_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("rtx4090", "rtx-4090"), ("RTX 4090", "rtx-4090"), ("NVIDIA GeForce RTX 2060 SUPER", "rtx-2060-super"), ("rtx_4090", "rtx-4090")],
+    [
+        ("rtx4090", "rtx-4090"),
+        ("RTX 4090", "rtx-4090"),
+        ("NVIDIA GeForce RTX 2060 SUPER", "rtx-2060-super"),
+        ("rtx_4090", "rtx-4090"),
+    ],
 )
 def test_names_are_taken_as_people_type_them(typed: str, meant: str) -> None:
     assert find(typed, load().gpus) == meant

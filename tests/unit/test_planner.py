@@ -21,7 +21,9 @@ from stacks.settings import Settings
 from tests.support.stacks import configuration
 
 SEED_ENGINE = "0.12.0"  # what :latest was on the day of seed document 000
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+QUICK = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 
 
 def machine(**changes: Any) -> dict[str, Any]:
@@ -84,7 +86,8 @@ def test_seed_000_needs_0_76_gib_and_has_about_0_72() -> None:
 
 def test_seed_000_at_0_40_is_refused_with_the_arithmetic_and_every_way_out_works() -> None:
     own = configuration(
-        "rtx2060", lambda o: o["models"][0].update(contextTokens=2048, concurrentRequests=256, pin={"gpuMemoryUtilization": 0.40})
+        "rtx2060",
+        lambda o: o["models"][0].update(contextTokens=2048, concurrentRequests=256, pin={"gpuMemoryUtilization": 0.40}),
     )
     error = refused(own)
     assert "phi-3-mini:" in str(error) and "0.40 x 8.00 GiB = 3.20 GiB budget" in str(error)
@@ -135,7 +138,12 @@ def test_seed_001_images_on_a_full_disk_meet_the_kubelets_eviction_threshold() -
 def test_the_2060_super_puts_nine_tenths_of_what_it_can_hold_to_work() -> None:
     memory = planned(configuration("rtx2060")).models[0].memory
     fixed = (
-        memory.desktop_gib + memory.context_gib + memory.weights_gib + memory.activation_gib + memory.non_torch_gib + memory.cuda_graphs_gib
+        memory.desktop_gib
+        + memory.context_gib
+        + memory.weights_gib
+        + memory.activation_gib
+        + memory.non_torch_gib
+        + memory.cuda_graphs_gib
     )
     possible = memory.total_gib - fixed - memory.error_band_gib
     assert memory.kv_cache_gib >= 0.9 * possible
@@ -143,7 +151,9 @@ def test_the_2060_super_puts_nine_tenths_of_what_it_can_hold_to_work() -> None:
 
 
 def test_context_is_raised_to_what_the_model_was_trained_for() -> None:
-    plan = planned(config(wish(model="qwen2.5-1.5b-instruct", contextTokens=1024), objective="context", gpu="rtx-2060-super"))
+    plan = planned(
+        config(wish(model="qwen2.5-1.5b-instruct", contextTokens=1024), objective="context", gpu="rtx-2060-super")
+    )
     assert argument(plan.models[0], "--max-model-len") == 32768
 
 
@@ -163,7 +173,9 @@ def test_throughput_raises_requests_and_holds_all_of_them() -> None:
 
 
 def test_latency_admits_only_what_is_held_and_takes_small_steps() -> None:
-    model = planned(config(wish(contextTokens=32768, concurrentRequests=64), objective="latency", gpu="rtx-2060-super")).models[0]
+    model = planned(
+        config(wish(contextTokens=32768, concurrentRequests=64), objective="latency", gpu="rtx-2060-super")
+    ).models[0]
     assert argument(model, "--max-num-seqs") <= max(1, model.memory.concurrency)
     assert argument(model, "--max-num-batched-tokens") == 512
 
@@ -202,7 +214,11 @@ def test_the_second_engine_of_a_card_finds_as_much_free_as_its_start_check_asks(
 
 
 def test_priority_gives_the_larger_part_of_what_is_left() -> None:
-    plan = planned(config(wish(name="a", priority=3, concurrentRequests=200), wish(name="b", concurrentRequests=200), sharedCard=True))
+    plan = planned(
+        config(
+            wish(name="a", priority=3, concurrentRequests=200), wish(name="b", concurrentRequests=200), sharedCard=True
+        )
+    )
     a, b = (m.memory.kv_cache_gib for m in plan.models)
     assert a > 2 * b
 
@@ -247,14 +263,18 @@ def test_fewer_sequences_are_offered_where_the_sampler_takes_the_room() -> None:
 def test_an_illegal_combination_is_refused_in_vllms_words() -> None:
     assert "No valid attention backend found for cuda" in str(refused(REFUSED["fp8 cache on Turing"]))
     assert "Minimum capability: 80. Current capability: 75." in str(refused(REFUSED["mxfp4 on Turing"]))
-    assert "Bfloat16 is only supported on GPUs with compute capability of at least 8.0" in str(refused(REFUSED["bfloat16 only on Turing"]))
+    assert "Bfloat16 is only supported on GPUs with compute capability of at least 8.0" in str(
+        refused(REFUSED["bfloat16 only on Turing"])
+    )
 
 
 def test_a_model_that_brings_its_own_code_is_refused_until_the_file_trusts_a_pinned_revision() -> None:
     catalog = load()
     model = catalog.model("phi-2")
     odd = model.model_copy(update={"config": {**model.config, "auto_map": {"AutoModelForCausalLM": "x.Y"}}})
-    catalog = replace(catalog, models={**{n: catalog.models[n] for n in ("phi-2", "qwen2.5-1.5b-instruct")}, "phi-2": odd})
+    catalog = replace(
+        catalog, models={**{n: catalog.models[n] for n in ("phi-2", "qwen2.5-1.5b-instruct")}, "phi-2": odd}
+    )
     own = config(wish(model="phi-2", contextTokens=1024))
     with pytest.raises(PlanError, match="contains custom code which must be executed"):
         planned(own, catalog=catalog)
@@ -306,24 +326,38 @@ def with_memory(gpu: str, more: float) -> Catalog:
 
 @QUICK
 @given(gpu=GPUS, model=MODELS, length=LENGTHS, requests=REQUESTS, replicas=st.integers(1, 3), more=st.floats(0.1, 16))
-def test_more_memory_never_fits_less(gpu: str, model: str, length: int, requests: int, replicas: int, more: float) -> None:
+def test_more_memory_never_fits_less(
+    gpu: str, model: str, length: int, requests: int, replicas: int, more: float
+) -> None:
     wished = wish(model=model, contextTokens=length, concurrentRequests=requests, replicas=replicas)
     stack = Settings.from_config(config(wished, gpu=gpu, sharedCard=True))
     less, _ = try_plan(stack, stack="test", catalog=load())
     larger, refusals = try_plan(stack, stack="test", catalog=with_memory(gpu, more))
     if less:
         assert larger, refusals
-        assert larger.models[0].memory.kv_cache_gib + 0.25 >= less.models[0].memory.kv_cache_gib  # a faster rung may cost a little cache
+        # a faster rung may cost a little cache
+        assert larger.models[0].memory.kv_cache_gib + 0.25 >= less.models[0].memory.kv_cache_gib
 
 
 @QUICK
-@given(model=st.sampled_from(sorted(load().models)), a=st.integers(16, 100_000), b=st.integers(16, 100_000), requests=REQUESTS)
+@given(
+    model=st.sampled_from(sorted(load().models)),
+    a=st.integers(16, 100_000),
+    b=st.integers(16, 100_000),
+    requests=REQUESTS,
+)
 def test_a_longer_context_never_needs_less(model: str, a: int, b: int, requests: int) -> None:
     run = EngineRun(
-        architecture=network(load().model(model)), version="0.31.0", max_num_batched_tokens=2048, max_num_seqs=requests, dtype="float16"
+        architecture=network(load().model(model)),
+        version="0.31.0",
+        max_num_batched_tokens=2048,
+        max_num_seqs=requests,
+        dtype="float16",
     )
     short, long = sorted((a, b))
-    assert kv_needed_gib(run, max_model_len=short, requests=requests) <= kv_needed_gib(run, max_model_len=long, requests=requests)
+    assert kv_needed_gib(run, max_model_len=short, requests=requests) <= kv_needed_gib(
+        run, max_model_len=long, requests=requests
+    )
 
 
 WISHES = st.builds(
@@ -348,7 +382,9 @@ def test_a_proposal_always_fits(gpu: str, wished: list[dict[str, Any]], shared: 
 
 
 def test_edits_after_a_model_was_taken_out_count_in_the_files_own_numbers() -> None:
-    own = config(wish(name="a", model="llama-3.1-8b-instruct"), wish(name="b", model="llama-3.1-8b-instruct"), gpu="rtx-4060")
+    own = config(
+        wish(name="a", model="llama-3.1-8b-instruct"), wish(name="b", model="llama-3.1-8b-instruct"), gpu="rtx-4060"
+    )
     error = refused(own)
     (pair,) = [p for p in error.proposals if p.text.startswith("without a")]
     assert pair.edits[0].path == "models[0]" and pair.edits[1].path.startswith("models[1].")
@@ -381,7 +417,12 @@ def told(engine: ModelPlan, plan: Plan, catalog: Catalog) -> EngineRun:
 def test_what_is_emitted_fits_with_the_band_against_it_and_is_the_same_twice(
     gpu: str, model: str, length: int, requests: int, objective: str | None
 ) -> None:
-    own = config(wish(model=model, contextTokens=length, concurrentRequests=requests), gpu=gpu, sharedCard=True, objective=objective)
+    own = config(
+        wish(model=model, contextTokens=length, concurrentRequests=requests),
+        gpu=gpu,
+        sharedCard=True,
+        objective=objective,
+    )
     try:
         plan = planned(own)
     except PlanError as error:
@@ -398,8 +439,16 @@ def test_what_is_emitted_fits_with_the_band_against_it_and_is_the_same_twice(
 
 def test_two_hundred_models_are_planned() -> None:
     few = Settings.from_config(config(wish()))
-    names = ["qwen2.5-1.5b-instruct", "llama-3.2-1b-instruct", "phi-3-mini-4k-instruct-awq", "llama-3.1-8b-instruct-awq"]
-    models = tuple(few.models[0].model_copy(update={"name": f"m{n}", "model": names[n % 4], "context_tokens": 2048}) for n in range(200))
+    names = [
+        "qwen2.5-1.5b-instruct",
+        "llama-3.2-1b-instruct",
+        "phi-3-mini-4k-instruct-awq",
+        "llama-3.1-8b-instruct-awq",
+    ]
+    models = tuple(
+        few.models[0].model_copy(update={"name": f"m{n}", "model": names[n % 4], "context_tokens": 2048})
+        for n in range(200)
+    )
     large = few.machine.model_copy(update={"gpus": 200, "memory_gib": 4096, "cpus": 1024})
     plan, refusals = try_plan(few.model_copy(update={"models": models, "machine": large}), stack="test", catalog=load())
     assert plan, refusals[:3]

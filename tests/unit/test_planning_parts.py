@@ -21,7 +21,10 @@ def test_edits_set_add_and_take_out_and_leave_the_original_alone() -> None:
             Edit("models[2].pin.enforceEager", True), Edit("models[0].pin.memoryLimitGiB", None),
         ],
     )  # fmt: skip
-    assert changed == {"machine": {"gpus": 1, "sharedCard": True}, "models": [{"name": "c", "replicas": 2, "pin": {"enforceEager": True}}]}
+    assert changed == {
+        "machine": {"gpus": 1, "sharedCard": True},
+        "models": [{"name": "c", "replicas": 2, "pin": {"enforceEager": True}}],
+    }
     assert OWN["models"][0] == {"name": "a", "pin": {"memoryLimitGiB": 4}}
 
 
@@ -42,11 +45,16 @@ def test_siblings_are_quantized_ones_of_the_family_and_then_the_next_ones_down()
 
 def test_compressed_tensors_say_in_their_config_what_they_hold() -> None:
     catalog = load()
-    names = {name: predicted(model) for name, model in catalog.models.items() if model.quantization == "compressed-tensors"}
+    names = {
+        name: predicted(model) for name, model in catalog.models.items() if model.quantization == "compressed-tensors"
+    }
     assert set(names.values()) <= {"w4a16", "fp8", "w8a8_int8", "nvfp4"}
     assert names["gemma-3-4b-it-w4a16"] == "w4a16"
     assert kernels(catalog.model("gemma-3-4b-it-w4a16")) == "gptq_marlin"
-    assert predicted(catalog.model("qwen2.5-1.5b-instruct")) == "none" and kernels(catalog.model("qwen2.5-1.5b-instruct")) is None
+    assert (
+        predicted(catalog.model("qwen2.5-1.5b-instruct")) == "none"
+        and kernels(catalog.model("qwen2.5-1.5b-instruct")) is None
+    )
 
 
 def test_every_model_of_the_catalogue_has_kernels_on_ada() -> None:

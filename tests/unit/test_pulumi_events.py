@@ -28,7 +28,9 @@ def _read(*events: dict[str, Any] | str) -> tuple[Outcome, list[Event]]:
     told: list[Event] = []
     reader = Reader(told.append)
     for number, event in enumerate(events):
-        reader.line(event if isinstance(event, str) else json.dumps({"sequence": number, "timestamp": 1, **event}) + "\n")
+        reader.line(
+            event if isinstance(event, str) else json.dumps({"sequence": number, "timestamp": 1, **event}) + "\n"
+        )
     return reader.outcome, told
 
 
@@ -38,7 +40,10 @@ def test_a_resource_begins_and_ends() -> None:
         {"resOutputsEvent": _metadata("create", SERVICE)},
         {"summaryEvent": {"maybeCorrupt": False, "durationSeconds": 1, "resourceChanges": {"create": 1, "same": 0}}},
     )
-    assert [(e.kind, e.step.name if e.step else "") for e in told] == [("started", "m-endpoint"), ("done", "m-endpoint")]
+    assert [(e.kind, e.step.name if e.step else "") for e in told] == [
+        ("started", "m-endpoint"),
+        ("done", "m-endpoint"),
+    ]
     (step,) = outcome.steps
     assert (step.op, step.type, step.parent, step.provider, step.inputs) == (
         "create",
@@ -52,7 +57,9 @@ def test_a_resource_begins_and_ends() -> None:
 
 
 def test_a_resource_that_stays_as_it_is_is_a_step_and_no_beginning() -> None:
-    outcome, told = _read({"resourcePreEvent": _metadata("same", SERVICE)}, {"resOutputsEvent": _metadata("same", SERVICE)})
+    outcome, told = _read(
+        {"resourcePreEvent": _metadata("same", SERVICE)}, {"resOutputsEvent": _metadata("same", SERVICE)}
+    )
     assert [e.kind for e in told] == ["done"]
     assert [s.op for s in outcome.steps] == ["same"]
 

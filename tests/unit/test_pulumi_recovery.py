@@ -1,4 +1,6 @@
-"""What a killed run of the CLI leaves behind is put right, and what lives is left alone. The faults are real processes and files."""
+"""What a killed run of the CLI leaves behind is put right, and what lives is left alone. The faults are real processes
+and files.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def _locks() -> Path:
 
 
 def _lock(name: str, pid: int, host: str | None = None) -> None:
-    (_locks() / f"{name}.json").write_text(json.dumps({"pid": pid, "username": "u", "hostname": host or socket.gethostname()}))
+    (_locks() / f"{name}.json").write_text(
+        json.dumps({"pid": pid, "username": "u", "hostname": host or socket.gethostname()})
+    )
 
 
 def _dead() -> int:
@@ -74,7 +78,9 @@ def test_one_living_lock_keeps_all_of_them(tmp_path: Path, started: list[subproc
     assert recovery.dead_locks(ROOT, "dev") == []
 
 
-def test_another_program_with_the_number_of_a_dead_run_does_not_keep_the_lock(started: list[subprocess.Popen[bytes]]) -> None:
+def test_another_program_with_the_number_of_a_dead_run_does_not_keep_the_lock(
+    started: list[subprocess.Popen[bytes]],
+) -> None:
     started.append(subprocess.Popen([SLEEP, "60"]))
     _lock("a", started[0].pid)
     assert recovery.dead_locks(ROOT, "dev") == [started[0].pid]
@@ -137,7 +143,9 @@ def test_a_plugin_whose_cli_is_gone_is_ended(workspace: Recorded, started: list[
     assert started[0].wait(timeout=20) == -9
 
 
-def test_a_plugin_of_a_living_cli_is_left_alone(workspace: Recorded, tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
+def test_a_plugin_of_a_living_cli_is_left_alone(
+    workspace: Recorded, tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
     cli = tmp_path / "bin" / "pulumi"  # a shell under the CLI's name
     cli.parent.mkdir()
     shutil.copy2(Path("/bin/sh").resolve(), cli)

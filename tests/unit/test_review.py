@@ -1,4 +1,6 @@
-"""`lab review`: which stacks a change touches, and a comment that is right, short enough and cannot be broken by what it quotes."""
+"""`lab review`: which stacks a change touches, and a comment that is right, short enough and cannot be broken by what
+it quotes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ NO_STACK = Touched((), (), program=False)
 
 
 def git(folder: Path, *arguments: str) -> str:
-    return subprocess.run([shutil.which("git"), *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [shutil.which("git"), *arguments], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def commit(folder: Path) -> None:
@@ -54,7 +58,9 @@ def clone(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def told(clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+def told(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
     """Runs the review in the clone; `refused` says which stacks are refused and how. Without it the plans are real."""
 
     def _told(*, base: str = "main", refused: dict[str, LabError] | None = None) -> tuple[int, str]:
@@ -111,7 +117,15 @@ def test_a_change_of_the_program_touches_every_stack(file):
 
 
 @pytest.mark.parametrize(
-    "file", ["docs/stacks/a.md", "tests/host/test_a.py", "cli/review.py", "requirements/test.txt", "deep/Pulumi.one.yaml", "lab"]
+    "file",
+    [
+        "docs/stacks/a.md",
+        "tests/host/test_a.py",
+        "cli/review.py",
+        "requirements/test.txt",
+        "deep/Pulumi.one.yaml",
+        "lab",
+    ],
 )
 def test_documents_tests_and_the_command_line_touch_no_stack(file):
     assert touched_stacks([file], ["one", "two"]) == NO_STACK
@@ -149,7 +163,9 @@ def test_what_the_base_did_since_the_fork_is_not_the_change(clone):
 
 def test_a_renamed_stack_file_is_one_stack_removed_and_one_touched(clone):
     git(clone, "mv", "Pulumi.two.yaml", "Pulumi.three.yaml")
-    assert touched_stacks(changed_since(clone, "main").files, ["one", "three"]) == Touched(("three",), ("two",), program=False)
+    assert touched_stacks(changed_since(clone, "main").files, ["one", "three"]) == Touched(
+        ("three",), ("two",), program=False
+    )
 
 
 def test_a_project_in_a_folder_of_a_larger_repository_sees_its_own_files_only(clone):
@@ -214,7 +230,11 @@ def test_an_output_that_cannot_be_written_is_an_error(clone):
 
 def test_the_marker_is_the_first_line_of_every_comment():
     fits = Section("one", "### fits\n", works=True)
-    for sections, touched in (([], NO_STACK), ([fits], Touched(("one",), (), program=True)), ([], Touched((), ("old",), program=False))):
+    for sections, touched in (
+        ([], NO_STACK),
+        ([fits], Touched(("one",), (), program=True)),
+        ([], Touched((), ("old",), program=False)),
+    ):
         assert comment(sections, touched, "main").splitlines()[0] == MARKER
 
 
@@ -242,9 +262,19 @@ def test_a_removed_stack_says_what_to_type(clone, told):
 
 def test_a_refused_stack_is_told_with_its_arithmetic_and_the_exit_code_is_two(clone, told):
     (clone / "stacks" / "new.py").write_text("")
-    code, text = told(refused={"two": PlanError(["7 GiB of 6 GiB"], stack="two", alternatives=[Alternative("contextTokens: 128", ())])})
+    code, text = told(
+        refused={
+            "two": PlanError(["7 GiB of 6 GiB"], stack="two", alternatives=[Alternative("contextTokens: 128", ())])
+        }
+    )
     assert code == 2
-    for part in ("1 stack does not work, 1 stack fits", "### ❌ `two`", "7 GiB of 6 GiB", "contextTokens: 128", "### ✅ `one`"):
+    for part in (
+        "1 stack does not work, 1 stack fits",
+        "### ❌ `two`",
+        "7 GiB of 6 GiB",
+        "contextTokens: 128",
+        "### ✅ `one`",
+    ):
         assert part in text
 
 
@@ -344,7 +374,10 @@ def test_folded_parts_go_first_and_from_the_end():
 
 
 def test_a_refusal_is_never_cut_inside_its_fence():
-    sections = [Section("one", f"### no\n\n```\n\n<details>\n{'x' * 900}\n```\n", works=False), Section("two", "### yes\n", works=True)]
+    sections = [
+        Section("one", f"### no\n\n```\n\n<details>\n{'x' * 900}\n```\n", works=False),
+        Section("two", "### yes\n", works=True),
+    ]
     text = comment(sections, NO_STACK, "main", limit=700)
     assert (len(text) <= 700, text.count("```"), "all but the title of 1 stack" in text) == (True, 0, True)
 
@@ -437,30 +470,48 @@ def test_the_job_of_the_resources_previews_every_stack_in_a_copy_and_fails_where
     assert pulumi["with"] == {"pulumi-version": pinned}
     project = tmp_path / "project"
     project.mkdir()
-    files = {"one": "config: {}\n", "broken": "config: {}\n", "two": "config: {}\n", "sealed": "encryptionsalt: v1:y\nconfig: {}\n"}
+    files = {
+        "one": "config: {}\n",
+        "broken": "config: {}\n",
+        "two": "config: {}\n",
+        "sealed": "encryptionsalt: v1:y\nconfig: {}\n",
+    }
     for name, text in files.items():
         (project / f"Pulumi.{name}.yaml").write_text(text)
     (tmp_path / "pulumi").write_text(FAKE_PULUMI)
     (tmp_path / "pulumi").chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNNER_TEMP": str(tmp_path), "PULUMI_BACKEND_URL": "file:///nowhere"}
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "RUNNER_TEMP": str(tmp_path),
+        "PULUMI_BACKEND_URL": "file:///nowhere",
+    }
     shell = [shutil.which("bash"), "--noprofile", "--norc", "-eo", "pipefail", "-c", job["steps"][-1]["run"]]
     done = subprocess.run(shell, cwd=project, env=environment, check=False, timeout=20, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "::notice::sealed holds secrets" in done.stdout
     previewed = [f"{verb} {name}" for name in ("broken", "one", "two") for verb in ("stack init", "preview -s")]
     assert [" ".join(call.split()[:3]) for call in (tmp_path / "calls").read_text().splitlines()] == previewed
-    assert {p.name: p.read_text() for p in project.iterdir()} == {f"Pulumi.{name}.yaml": text for name, text in files.items()}
+    assert {p.name: p.read_text() for p in project.iterdir()} == {
+        f"Pulumi.{name}.yaml": text for name, text in files.items()
+    }
     (project / "Pulumi.broken.yaml").unlink()
     for folder in ("copy", "backend"):
         shutil.rmtree(tmp_path / folder)
-    assert subprocess.run(shell, cwd=project, env=environment, check=False, timeout=20, capture_output=True).returncode == 0
+    assert (
+        subprocess.run(shell, cwd=project, env=environment, check=False, timeout=20, capture_output=True).returncode
+        == 0
+    )
 
 
-@pytest.mark.parametrize(("existing", "verb"), [("", "--method POST"), ("17\n18\n", "--method PATCH repos/o/lab/issues/comments/17 ")])
+@pytest.mark.parametrize(
+    ("existing", "verb"), [("", "--method POST"), ("17\n18\n", "--method PATCH repos/o/lab/issues/comments/17 ")]
+)
 @pytest.mark.parametrize("body", [f"{MARKER}\n## a verdict\n", None, "no comment of ours\n"])
 def test_the_workflow_writes_one_comment_and_updates_it(root, tmp_path, existing, verb, body):
     script = workflow(root)["comment"]["steps"][-1]["run"]
-    (tmp_path / "gh").write_text('#!/bin/sh\ncase $* in *--paginate*) printf "$EXISTING" ;; *) echo "$*" >>"$RUNNER_TEMP/calls" ;; esac\n')
+    (tmp_path / "gh").write_text(
+        '#!/bin/sh\ncase $* in *--paginate*) printf "$EXISTING" ;; *) echo "$*" >>"$RUNNER_TEMP/calls" ;; esac\n'
+    )
     (tmp_path / "gh").chmod(0o755)
     if body:
         (tmp_path / "plan").mkdir()
@@ -473,7 +524,10 @@ def test_the_workflow_writes_one_comment_and_updates_it(root, tmp_path, existing
     }
     environment |= {"PULL_REQUEST": "5", "COMMIT": "abc", "RUN": "run"}
     subprocess.run(
-        [shutil.which("bash"), "--noprofile", "--norc", "-eo", "pipefail", "-c", script], env=environment, check=True, timeout=20
+        [shutil.which("bash"), "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        env=environment,
+        check=True,
+        timeout=20,
     )
     calls = (tmp_path / "calls").read_text().splitlines()
     assert len(calls) == 1
@@ -497,6 +551,14 @@ def test_the_samples_in_the_docs_are_what_their_recipe_makes(root: Path, tmp_pat
         git(project, *line.split())
     recipe = re.search(r"```sh\n(samples=.*?)```", (root / "docs/pull-requests.md").read_text(), re.DOTALL).group(1)
     script = recipe.replace("$PWD/docs/samples", str(made)).replace("$PWD/.venv", str(root / ".venv"))
-    subprocess.run(["/bin/bash", "-c", script], cwd=project, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, check=True)
+    subprocess.run(
+        ["/bin/bash", "-c", script],
+        cwd=project,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        check=True,
+    )
     samples = {p.name: p.read_text() for p in (root / "docs/samples").glob("*.md")}
-    assert {p.name: p.read_text() for p in made.iterdir()} == samples, "make them again: docs/pull-requests.md, at its end"
+    assert {p.name: p.read_text() for p in made.iterdir()} == samples, (
+        "make them again: docs/pull-requests.md, at its end"
+    )

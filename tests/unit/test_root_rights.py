@@ -49,13 +49,17 @@ def test_root_is_not_asked(asked: list[str], monkeypatch: pytest.MonkeyPatch) ->
         assert asked == []
 
 
-def test_where_nobody_can_type_what_needs_no_root_still_works(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_can_type_what_needs_no_root_still_works(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with root_rights.root_rights(needed=False):
         assert asked == []
 
 
-def test_where_nobody_can_type_a_removal_ends_before_anything_is_removed(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_can_type_a_removal_ends_before_anything_is_removed(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(LabError, match="nobody can type") as raised, root_rights.root_rights(needed=True):
         pytest.fail("nothing may be done")
@@ -79,7 +83,9 @@ def test_an_answer_that_makes_no_root_ends_it_with_exit_code_2(
     assert raised.value.exit_code == 2
 
 
-def test_sudo_is_kept_from_forgetting_for_as_long_as_the_work_takes(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sudo_is_kept_from_forgetting_for_as_long_as_the_work_takes(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks: list[float] = []
 
     def look() -> bool:

@@ -56,7 +56,13 @@ def test_the_smallest_file_gets_the_documented_defaults() -> None:
     model = settings.models[0]
     assert settings.machine == CpuMachine(kind="cpu", platform="linux", memory_gib=24, cpus=2, disk_free_gib=None)
     assert settings.cluster == EmbeddedCluster(driver="embedded", slot=0)
-    assert (model.engine, model.concurrent_requests, model.replicas, model.port, model.environment) == ("vllm", 8, 1, 30080, {})
+    assert (model.engine, model.concurrent_requests, model.replicas, model.port, model.environment) == (
+        "vllm",
+        8,
+        1,
+        30080,
+        {},
+    )
     assert (model.pin.gpu_memory_utilization, model.pin.memory_limit_gib, model.revision) == (None, None, None)
     assert settings.model_cache.path == "/var/lib/local-ai-lab/models"
     assert settings.security.read_only_root_filesystem is True
@@ -65,13 +71,24 @@ def test_the_smallest_file_gets_the_documented_defaults() -> None:
 
 def test_every_setting_of_a_gpu_machine_can_be_stated() -> None:
     config = copy.deepcopy(GPU)
-    config["machine"] |= {"gpus": 1, "platform": "wsl2", "display": True, "nvidiaDriver": "581.29", "wslMemoryGiB": 12, "diskFreeGiB": 120}
+    config["machine"] |= {
+        "gpus": 1,
+        "platform": "wsl2",
+        "display": True,
+        "nvidiaDriver": "581.29",
+        "wslMemoryGiB": 12,
+        "diskFreeGiB": 120,
+    }
     config["cluster"]["profile"] = "lab"
     config["models"][0] |= {
         "engine": "vllm", "revision": "0123456789abcdef0123456789abcdef01234567", "concurrentRequests": 4, "replicas": 2, "port": 30095,
         "environment": {"VLLM_LOGGING_LEVEL": "DEBUG", "LINES": "a\nb"}, "pin": {"gpuMemoryUtilization": 1, "memoryLimitGiB": 8},
     }  # fmt: skip
-    config |= {"modelCache": {"path": "~/models"}, "security": {"readOnlyRootFilesystem": False}, "hostChanges": "allow"}
+    config |= {
+        "modelCache": {"path": "~/models"},
+        "security": {"readOnlyRootFilesystem": False},
+        "hostChanges": "allow",
+    }
     settings = Settings.from_config(config)
     assert isinstance(settings.machine, NvidiaMachine)
     assert settings.machine.nvidia_driver == "581.29"
@@ -205,7 +222,9 @@ def test_a_missing_part_is_named(key: str) -> None:
 
 def test_two_models_may_not_share_a_name_or_a_port_and_each_gets_a_port_of_its_own() -> None:
     model = CPU["models"][0]
-    assert _problems({**CPU, "models": [model, model, {**model, "name": "b", "port": 30081}, {**model, "name": "c", "port": 30081}]}) == [
+    assert _problems(
+        {**CPU, "models": [model, model, {**model, "name": "b", "port": 30081}, {**model, "name": "c", "port": 30081}]}
+    ) == [
         ("models[1].name", "gemma is what models[0] already has", "give each model a name of its own"),
         ("models[1].port", "30080 is what models[0] already has", "write port: 30082"),
         ("models[3].port", "30081 is what models[2] already has", "write port: 30083"),
@@ -278,7 +297,13 @@ def test_the_value_of_an_environment_variable_is_never_shown(environment: Any, p
 
 def test_a_secret_is_never_shown_wherever_it_stands() -> None:
     problems = _problems(
-        {**CPU, "apiKey": "topsecret", "huggingFaceToken": ["topsecret"], "apikey": "topsecret", "key": {"a": "topsecret"}}
+        {
+            **CPU,
+            "apiKey": "topsecret",
+            "huggingFaceToken": ["topsecret"],
+            "apikey": "topsecret",
+            "key": {"a": "topsecret"},
+        }
     )
     assert [path for path, _, _ in problems] == ["apiKey", "apikey", "huggingFaceToken", "key"]
     assert "topsecret" not in repr(problems)
@@ -291,7 +316,11 @@ def test_an_encrypted_declared_secret_is_accepted_and_not_kept() -> None:
 
 def test_an_encrypted_value_elsewhere_is_one_problem_and_not_two() -> None:
     assert _problems({**CPU, "machine": "[secret]"}, "machine") == [
-        ("machine", "holds `secure:`, but nothing secret is declared there", "write it in clear, or type: pulumi config rm machine")
+        (
+            "machine",
+            "holds `secure:`, but nothing secret is declared there",
+            "write it in clear, or type: pulumi config rm machine",
+        )
     ]
 
 
@@ -303,7 +332,9 @@ def _nested(levels: int) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "value", [_nested(250), _nested(100_000), "\ud800", 10**5000], ids=["250 lists", "100000 lists", "half a character", "5000 digits"]
+    "value",
+    [_nested(250), _nested(100_000), "\ud800", 10**5000],
+    ids=["250 lists", "100000 lists", "half a character", "5000 digits"],
 )
 def test_what_cannot_even_be_written_as_json_is_an_ordinary_problem(value: Any) -> None:
     with pytest.raises(SettingsError) as caught:

@@ -27,10 +27,14 @@ def sampler_bytes(kind: Sampler) -> float:
     return 0.0 if kind == "none" else constant(f"sampler.{kind}Bytes")
 
 
-def forward_gib(shape: Architecture, *, batched: int, tensor_parallel: int, rules: Behaviour, dtype_bytes: int = _HALF) -> float:
-    """One forward pass over `batched` tokens: gate, up and their product, beside the hidden states that live across the layer.
+def forward_gib(
+    shape: Architecture, *, batched: int, tensor_parallel: int, rules: Behaviour, dtype_bytes: int = _HALF
+) -> float:
+    """One forward pass over `batched` tokens: gate, up and their product, beside the hidden states that live across the
+    layer.
 
-    An MoE layer holds them for each of the experts that a token passes (fused_moe workspace), or for its shared experts if wider.
+    An MoE layer holds them for each of the experts that a token passes (fused_moe workspace), or for its shared experts
+    if wider.
     """
     hidden_copies = constant("forward.hiddenCopies" if rules.version >= (0, 7, 0) else "forward.hiddenCopiesBefore07")
     mlp = (3 if shape.gated_mlp else 2) * shape.intermediate / tensor_parallel
@@ -43,17 +47,20 @@ def forward_gib(shape: Architecture, *, batched: int, tensor_parallel: int, rule
 
 
 def sampling_gib(shape: Architecture, *, seqs: int, batched: int, kind: Sampler, dtype_bytes: int = _HALF) -> float:
-    """One sampler step over `seqs` rows of logits, beside the hidden states of the step before. Logits are gathered on every rank."""
+    """One sampler step over `seqs` rows of logits, beside the hidden states of the step before. Logits are gathered on
+    every rank.
+    """
     if shape.encoder or kind == "none":
         return 0.0
     return (seqs * shape.vocabulary * sampler_bytes(kind) + batched * shape.hidden * dtype_bytes) / GIB
 
 
 def encoder_gib(shape: Architecture, *, batched: int, rules: Behaviour) -> float:
-    """The image encoder over as many of its largest images as one step may hold (multimodal/encoder_budget), and their outputs.
+    """The image encoder over as many of its largest images as one step may hold (multimodal/encoder_budget), and their
+    outputs.
 
-    The budget is max(batched, tokens of one image) language-model tokens; each of those stands for merge^2 patches (16 where a pooling
-    projector follows, as in Gemma 3).
+    The budget is max(batched, tokens of one image) language-model tokens; each of those stands for merge^2 patches (16
+    where a pooling projector follows, as in Gemma 3).
     """
     vision = shape.vision
     if vision is None or not rules.v1:
@@ -71,5 +78,7 @@ def _image_tokens(vision: Vision, batched: int) -> tuple[float, float]:
 
 
 def warmup_gib(shape: Architecture, *, seqs: int) -> float:
-    """What the sampler warm-up copies after the KV cache was reserved (flashinfer_sample): an error there is an out-of-memory crash."""
+    """What the sampler warm-up copies after the KV cache was reserved (flashinfer_sample): an error there is an
+    out-of-memory crash.
+    """
     return 0.0 if shape.encoder else seqs * shape.vocabulary * constant("sampler.warmupBytes") / GIB

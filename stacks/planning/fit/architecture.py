@@ -15,8 +15,8 @@ StateKind = Literal["gdn", "kda", "mamba2"]
 class Attention:
     """One attention layer. `kv_heads` before tensor parallelism; `window` in tokens for sliding and chunked layers.
 
-    An MLA layer stores one latent of `head_dim` values a token (kv_lora_rank + qk_rope_head_dim), never divided by tensor parallelism;
-    with sparse attention (DeepSeek-V3.2) an index of `indexer_bytes` a token beside it.
+    An MLA layer stores one latent of `head_dim` values a token (kv_lora_rank + qk_rope_head_dim), never divided by
+    tensor parallelism; with sparse attention (DeepSeek-V3.2) an index of `indexer_bytes` a token beside it.
     """
 
     kind: AttentionKind
@@ -46,7 +46,9 @@ Layer = Attention | State | None
 
 @dataclass(frozen=True)
 class Experts:
-    """A mixture of experts: `count` of `intermediate` width each, `shared` the summed width of those that every token passes."""
+    """A mixture of experts: `count` of `intermediate` width each, `shared` the summed width of those that every token
+    passes.
+    """
 
     count: int
     per_token: int
@@ -69,7 +71,9 @@ class Vision:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network as vLLM sees it. Widths are values, not bytes; `layers` has one entry a cache that a decoder layer might hold, in order."""
+    """A network as vLLM sees it. Widths are values, not bytes; `layers` has one entry a cache that a decoder layer
+    might hold, in order.
+    """
 
     model_type: str
     name: str

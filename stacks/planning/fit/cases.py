@@ -1,4 +1,5 @@
-"""Cases in the format of the shared memory-cases.jsonl: a line to an EngineRun, and a Prediction to the line that the scorer reads.
+"""Cases in the format of the shared memory-cases.jsonl: a line to an EngineRun, and a Prediction to the line that the
+scorer reads.
 
 Only `id`, `kind` and `input` of a case are ever read, never what was observed.
 """
@@ -58,11 +59,15 @@ def problems(row: Any) -> list[str]:
         value = given.get(name)
         if name == "max_model_len" and value in _AUTOMATIC:
             continue
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9
+        ):
             found.append(f"input.{name} is not a number")
     words = (name for name in _WORDS if not (name == "compute_capability" and isinstance(given.get(name), int | float)))
     found.extend(f"input.{name} is not a string" for name in words if not isinstance(given.get(name), str | None))
-    found.extend(f"input.{name} is not true or false" for name in _FLAGS if not isinstance(given.get(name), bool | None))
+    found.extend(
+        f"input.{name} is not true or false" for name in _FLAGS if not isinstance(given.get(name), bool | None)
+    )
     return found
 
 
@@ -75,7 +80,8 @@ def read(row: Mapping[str, Any]) -> Case:
         architecture = read_hf_config(given["hf_config"])
     except CatalogError as error:
         return Case(row["id"], None, error.message)
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:  # a value of a kind that no model type writes there
+    # a value of a kind that no model type writes there
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         return Case(row["id"], None, f"config.json cannot be read: {error}")
     name = given.get("gpu_name")
     return Case(
@@ -130,7 +136,9 @@ def answer(case: Case) -> dict[str, Any]:
 
 
 def _windows(name: str | None, total_gib: float | None) -> bool:
-    """Whether Windows' driver holds the card: the name says so, or the total is the nameplate's (Linux' driver keeps some back)."""
+    """Whether Windows' driver holds the card: the name says so, or the total is the nameplate's (Linux' driver keeps
+    some back).
+    """
     if any(word in (name or "").lower() for word in ("wsl", "windows")):
         return True
     return total_gib is not None and round(total_gib) in _NAMEPLATES and abs(total_gib - round(total_gib)) < 0.015
@@ -156,16 +164,25 @@ _METHODS = {
     "awq_marlin": "awq", "auto_awq": "awq", "gptq_marlin": "gptq", "auto_gptq": "gptq", "auto-round": "w4a16", "int4": "w4a16",
     "fbgemm_fp8": "fp8", "modelopt_fp4": "nvfp4", "fp4": "nvfp4", "int8": "w8a8_int8", "gguf": "gguf_q4_k_m",
 }  # fmt: skip
-_FORMATS = {"int-quantized": "w8a8_int8", "float-quantized": "fp8", "naive-quantized": "fp8", "nvfp4-pack-quantized": "nvfp4"}
+_FORMATS = {
+    "int-quantized": "w8a8_int8",
+    "float-quantized": "fp8",
+    "naive-quantized": "fp8",
+    "nvfp4-pack-quantized": "nvfp4",
+}
 
 
 def _quantization(word: str | None, config: Mapping[str, Any]) -> str:
-    """The method as the weights know it; from the checkpoint's own quantization_config where the case leaves it open or says a family."""
+    """The method as the weights know it; from the checkpoint's own quantization_config where the case leaves it open or
+    says a family.
+    """
     said = (word or "").lower()
     if said not in ("", "compressed-tensors", "modelopt", "bitsandbytes", "bnb", "auto"):
         return _METHODS.get(said, said)
     inner = config.get("text_config")
-    found = config.get("quantization_config") or (inner.get("quantization_config") if isinstance(inner, Mapping) else None)
+    found = config.get("quantization_config") or (
+        inner.get("quantization_config") if isinstance(inner, Mapping) else None
+    )
     if not isinstance(found, Mapping):
         return "bnb_nf4" if said in ("bitsandbytes", "bnb") else "none"
     method, text = str(found.get("quant_method") or said).lower(), json.dumps(found).lower()

@@ -26,7 +26,14 @@ class Check:
 
 
 def checks(
-    run: EngineRun, resolved: Resolved, parts: Parts, paged: Pool, *, budget: float | None, kv: float | None, band: float
+    run: EngineRun,
+    resolved: Resolved,
+    parts: Parts,
+    paged: Pool,
+    *,
+    budget: float | None,
+    kv: float | None,
+    band: float,
 ) -> list[Check]:
     """The conditions that this version checks, or that a card imposes. Those of an unknown card are left out."""
     rules, found = resolved.rules, []
@@ -52,10 +59,11 @@ def checks(
         if rules.v1:
             margin = usable - paged.needed_bytes(resolved.max_model_len) / GIB
         else:
-            margin = (floor(max(0.0, kv) * GIB / paged.block_bytes) - ceil(resolved.max_model_len / paged.groups[0].block)) * (
-                paged.block_bytes / GIB
-            )
-        sentence = _too_small(resolved, paged, kv=kv) if margin < band else ""  # it searches a length: only where it may be shown
+            margin = (
+                floor(max(0.0, kv) * GIB / paged.block_bytes) - ceil(resolved.max_model_len / paged.groups[0].block)
+            ) * (paged.block_bytes / GIB)
+        # it searches a length: only where it may be shown
+        sentence = _too_small(resolved, paged, kv=kv) if margin < band else ""
         found.append(Check(Condition.KV_TOO_SMALL, margin, band, sentence))
         if states_checked(run, rules):
             short = (paged.blocks(max(0.0, kv) * GIB) - resolved.seqs) * paged.block_bytes / GIB
@@ -63,21 +71,37 @@ def checks(
             found.append(Check(Condition.STATES, short, band, sentence))
     if free is not None and not run.wsl2:  # WSL2 pages device memory out to the host instead of failing
         late = constant("context.lateGiB") if rules.version >= (0, 22, 0) else constant("band.leastGiB")
-        found.append(Check(Condition.AFTER_KV, _after_kv(run, resolved, parts, free=free, kv=kv), sqrt(band**2 + late**2), _oom(run)))
+        found.append(
+            Check(
+                Condition.AFTER_KV,
+                _after_kv(run, resolved, parts, free=free, kv=kv),
+                sqrt(band**2 + late**2),
+                _oom(run),
+            )
+        )
     return found
 
 
 def _after_kv(run: EngineRun, resolved: Resolved, parts: Parts, *, free: float, kv: float) -> float:
-    """GiB left once the KV cache is reserved, graphs are captured and the sampler has warmed up in what the profiling run gave back."""
+    """GiB left once the KV cache is reserved, graphs are captured and the sampler has warmed up in what the profiling
+    run gave back.
+    """
     real = graphs.real_gib(
-        run.architecture, resolved.rules, seqs=resolved.seqs, eager=run.enforce_eager, tensor_parallel=run.tensor_parallel
+        run.architecture,
+        resolved.rules,
+        seqs=resolved.seqs,
+        eager=run.enforce_eager,
+        tensor_parallel=run.tensor_parallel,
     )
     warm = activations.warmup_gib(run.architecture, seqs=resolved.seqs)
     if run.kv_cache_memory_gib is not None:  # no profile has kept room for the peak of a step
         warm = max(warm, parts.activation)
     own = parts.non_torch
-    if resolved.rules.accounting == "device":  # what is charged there has left `free` already: the context and the neighbours
-        own = min(own, constant("nonTorch.growthGiB") + constant("nonTorch.growthPerRankGiB") * (run.tensor_parallel - 1))
+    # what is charged there has left `free` already: the context and the neighbours
+    if resolved.rules.accounting == "device":
+        own = min(
+            own, constant("nonTorch.growthGiB") + constant("nonTorch.growthPerRankGiB") * (run.tensor_parallel - 1)
+        )
     return free - parts.weights - own - max(0.0, kv) - real - warm
 
 

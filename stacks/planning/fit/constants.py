@@ -18,7 +18,10 @@ def _document() -> dict[str, float]:
     for group, facts in yaml.safe_load(_FILE.read_text(encoding="utf-8")).items():
         for name, fact in facts.items():
             if set(fact) != {"value", "source"} or not str(fact["source"]):
-                raise CatalogError(f"{_FILE.name}: {group}.{name} needs a value and a source", remedy="restore stacks/catalog/ from git")
+                raise CatalogError(
+                    f"{_FILE.name}: {group}.{name} needs a value and a source",
+                    remedy="restore stacks/catalog/ from git",
+                )
             values[f"{group}.{name}"] = float(fact["value"])
     return values
 

@@ -9,14 +9,25 @@ from stacks.planning.fit.constants import constant
 from stacks.planning.fit.versions import Behaviour
 
 _V2_0_24 = frozenset(
-    {"Qwen3ForCausalLM", "DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM", "LlamaForCausalLM", "MistralForCausalLM"}
+    {
+        "Qwen3ForCausalLM",
+        "DeepseekV2ForCausalLM",
+        "Qwen2MoeForCausalLM",
+        "GraniteMoeForCausalLM",
+        "LlamaForCausalLM",
+        "MistralForCausalLM",
+    }
 )
-_V2_MOE = frozenset({"DeepseekV2ForCausalLM", "GraniteMoeForCausalLM", "Qwen2MoeForCausalLM", "KimiK3ForConditionalGeneration"})
+_V2_MOE = frozenset(
+    {"DeepseekV2ForCausalLM", "GraniteMoeForCausalLM", "Qwen2MoeForCausalLM", "KimiK3ForConditionalGeneration"}
+)
 _LARGEST_GRAPH = 512  # tokens; vLLM captures sizes up to min(2 x max_num_seqs, 512)
 
 
 def second_runner(shape: Architecture, rules: Behaviour, *, wsl2: bool) -> bool:
-    """Whether the V2 model runner serves this network (config/vllm.py use_v2_model_runner). WSL2 has no UVA, which it needs."""
+    """Whether the V2 model runner serves this network (config/vllm.py use_v2_model_runner). WSL2 has no UVA, which it
+    needs.
+    """
     if not rules.v1 or wsl2:
         return False
     version = rules.version
@@ -30,7 +41,9 @@ def second_runner(shape: Architecture, rules: Behaviour, *, wsl2: bool) -> bool:
     return version >= (0, 22, 0) and shape.name == "Qwen3ForCausalLM"
 
 
-def estimate_gib(shape: Architecture, rules: Behaviour, *, seqs: int, eager: bool, tensor_parallel: int, wsl2: bool) -> float:
+def estimate_gib(
+    shape: Architecture, rules: Behaviour, *, seqs: int, eager: bool, tensor_parallel: int, wsl2: bool
+) -> float:
     """GiB that the profiler holds back for CUDA graphs: since 0.20, but the V2 runner measured none before 0.30."""
     if eager or not rules.graphs_in_budget:
         return 0.0
@@ -38,7 +51,10 @@ def estimate_gib(shape: Architecture, rules: Behaviour, *, seqs: int, eager: boo
         return real_gib(shape, rules, seqs=seqs, eager=False, tensor_parallel=tensor_parallel)
     if second_runner(shape, rules, wsl2=wsl2):
         return 0.0
-    full = max(constant("graphs.estimateLeastGiB"), constant("graphs.estimateGiBPerWidth") * _width(shape) / sqrt(tensor_parallel))
+    full = max(
+        constant("graphs.estimateLeastGiB"),
+        constant("graphs.estimateGiBPerWidth") * _width(shape) / sqrt(tensor_parallel),
+    )
     return full * _share(seqs)
 
 
@@ -46,12 +62,18 @@ def real_gib(shape: Architecture, rules: Behaviour, *, seqs: int, eager: bool, t
     """GiB that capture really takes."""
     if eager:
         return 0.0
-    fixed, slope = ("measuredGiB", "measuredGiBPerWidth") if rules.version >= (0, 30, 0) else ("realGiB", "realGiBPerWidth")
-    return (constant(f"graphs.{fixed}") + constant(f"graphs.{slope}") * _width(shape) / sqrt(tensor_parallel)) * _share(seqs)
+    fixed, slope = (
+        ("measuredGiB", "measuredGiBPerWidth") if rules.version >= (0, 30, 0) else ("realGiB", "realGiBPerWidth")
+    )
+    return (constant(f"graphs.{fixed}") + constant(f"graphs.{slope}") * _width(shape) / sqrt(tensor_parallel)) * _share(
+        seqs
+    )
 
 
 def profiling_blocks(rules: Behaviour, *, seqs: int, eager: bool) -> int:
-    """Blocks of the throw-away KV cache in which graphs are profiled: one a sequence (_init_minimal_kv_cache_for_profiling)."""
+    """Blocks of the throw-away KV cache in which graphs are profiled: one a sequence
+    (_init_minimal_kv_cache_for_profiling).
+    """
     return 0 if eager or not rules.graphs_in_budget else min(seqs, _LARGEST_GRAPH)
 
 
@@ -62,9 +84,16 @@ def context_gib(capability: tuple[int, int] | None) -> float:
 
 
 def non_torch_gib(
-    shape: Architecture, rules: Behaviour, *, capability: tuple[int, int] | None, tensor_parallel: int, others_gib: float
+    shape: Architecture,
+    rules: Behaviour,
+    *,
+    capability: tuple[int, int] | None,
+    tensor_parallel: int,
+    others_gib: float,
 ) -> float:
-    """GiB that the budget is charged for beside torch: see Accounting. `others_gib`: what other processes hold of the card."""
+    """GiB that the budget is charged for beside torch: see Accounting. `others_gib`: what other processes hold of the
+    card.
+    """
     ranks = tensor_parallel - 1
     if rules.accounting == "consumed":
         charged = constant("nonTorch.consumedGiB") + constant("nonTorch.consumedPerRankGiB") * ranks
@@ -74,7 +103,9 @@ def non_torch_gib(
         if rules.v1:
             charged += context_gib(capability) + others_gib
         else:
-            charged = constant("context.v0HopperGiB" if (capability or (8, 0)) >= (9, 0) else "context.v0GiB") + others_gib
+            charged = (
+                constant("context.v0HopperGiB" if (capability or (8, 0)) >= (9, 0) else "context.v0GiB") + others_gib
+            )
     recurrent = any(isinstance(layer, State) and layer.kind in ("gdn", "kda") for layer, _ in shape.caches)
     if recurrent and capability is not None and capability < (9, 0):
         charged += constant("nonTorch.recurrentBefore80GiB" if capability < (8, 0) else "nonTorch.recurrentGiB")

@@ -11,7 +11,19 @@ from stacks.planning.fit.hf_layers import layers_of
 from stacks.planning.fit.hf_weights import weights_of
 from stacks.planning.fit.hf_words import Words
 
-_ENCODERS = ("bert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "distilbert", "deberta-v2", "camembert", "mpnet", "new", "gte")
+_ENCODERS = (
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "modernbert",
+    "nomic_bert",
+    "distilbert",
+    "deberta-v2",
+    "camembert",
+    "mpnet",
+    "new",
+    "gte",
+)
 _MOST_LAYERS = 10_000
 _TEXT = ("text_config", "llm_config", "language_config", "thinker_config", "language_model")
 _VISION = ("vision_config", "vision_tower", "img_processor", "vit_config", "audio_config", "vision_encoder")
@@ -41,7 +53,13 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "head_dim": 256,
         "max_position_embeddings": 131072,
     },
-    "llama": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000},
+    "llama": {
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "vocab_size": 32000,
+    },
     "mistral": {
         "hidden_size": 4096,
         "intermediate_size": 14336,
@@ -66,12 +84,18 @@ def _text(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_hf_config(config: Mapping[str, Any]) -> Architecture:
-    """Reads a config.json (nested text_config and vision_config too). Raises CatalogError naming the keys that are missing."""
+    """Reads a config.json (nested text_config and vision_config too). Raises CatalogError naming the keys that are
+    missing.
+    """
     words = Words(_text(config))
     kind = str(words.get("model_type") or config.get("model_type") or "").lower()
     if any(isinstance(config.get(key), Mapping) for key in _TEXT):  # only nested maps leave out what equals a default
         words.config = {**_DEFAULTS.get(kind, {}), **{k: v for k, v in words.config.items() if v is not None}}
-    listed = words.config.get("layers_block_type") or words.config.get("hybrid_override_pattern") or words.config.get("layer_types")
+    listed = (
+        words.config.get("layers_block_type")
+        or words.config.get("hybrid_override_pattern")
+        or words.config.get("layer_types")
+    )
     if not words.whole("num_hidden_layers", 0) and isinstance(listed, list | str):
         words.config = {**words.config, "num_hidden_layers": len(listed)}
     encoder = kind in _ENCODERS
@@ -133,13 +157,19 @@ def _rotary(words: Words) -> int:
     if words.whole("kv_lora_rank", 0):
         return words.whole("qk_rope_head_dim", 64)
     nested = words.get("rope_parameters")
-    share = words.get("partial_rotary_factor", nested.get("partial_rotary_factor") if isinstance(nested, Mapping) else None)
+    share = words.get(
+        "partial_rotary_factor", nested.get("partial_rotary_factor") if isinstance(nested, Mapping) else None
+    )
     return int(words.whole("head_dim", 64) * (share if isinstance(share, int | float) and 0 <= share <= 1 else 1.0))
 
 
 def _tied(words: Words, config: Mapping[str, Any], kind: str) -> bool:
     value = config.get("tie_word_embeddings", words.get("tie_word_embeddings"))
-    return bool(value) if isinstance(value, bool) else kind.startswith(("gemma", "opt", "gpt2", "cohere", "bert", "bloom", "starcoder2"))
+    return (
+        bool(value)
+        if isinstance(value, bool)
+        else kind.startswith(("gemma", "opt", "gpt2", "cohere", "bert", "bloom", "starcoder2"))
+    )
 
 
 def _unmodelled(kind: str, words: Words) -> tuple[str, ...]:
@@ -163,7 +193,8 @@ def _experts(words: Words, layers: int) -> Experts | None:
     shared = words.whole("shared_expert_intermediate_size", 0) or width * words.whole(
         "n_shared_experts", words.whole("num_shared_experts", 0)
     )
-    if not shared and str(words.get("model_type") or "").startswith("llama4"):  # one, which config.json does not mention
+    # one, which config.json does not mention
+    if not shared and str(words.get("model_type") or "").startswith("llama4"):
         shared = width
     sparse = layers
     if pattern := words.config.get("hybrid_override_pattern"):
@@ -174,7 +205,9 @@ def _experts(words: Words, layers: int) -> Experts | None:
         sparse = layers // step
     if isinstance(only := words.config.get("mlp_only_layers"), list):
         sparse = max(0, sparse - len(only))
-    return Experts(count=count, per_token=words.whole("num_experts_per_tok", 2), intermediate=width, shared=shared, layers=sparse)
+    return Experts(
+        count=count, per_token=words.whole("num_experts_per_tok", 2), intermediate=width, shared=shared, layers=sparse
+    )
 
 
 def _vision(config: Mapping[str, Any]) -> tuple[Vision | None, int]:
@@ -195,7 +228,9 @@ def _vision(config: Mapping[str, Any]) -> tuple[Vision | None, int]:
             gate = 3 if inner.get("model_type") == "qwen2_5_vl" else 2
             merged = hidden * merge * merge
             merger = merged * merged + merged * (out or 0)
-            deep = len(inner["deepstack_visual_indexes"]) if isinstance(inner.get("deepstack_visual_indexes"), list) else 0
+            deep = (
+                len(inner["deepstack_visual_indexes"]) if isinstance(inner.get("deepstack_visual_indexes"), list) else 0
+            )
             heads = words.whole("num_heads", words.whole("num_attention_heads", 16))
             weights = depth * (4 * hidden * hidden + gate * hidden * wide) + merger * (1 + deep)
             return Vision(hidden, wide, depth, heads, words.whole("patch_size", 14), merge), weights

@@ -109,7 +109,9 @@ def _attention(name: str, words: Words, kind: str, heads: int) -> Attention:
     if name == "chunked":
         return Attention("chunked", kv_heads, size, size_v, words.whole("attention_chunk_size", 8192))
     wide = words.whole("global_head_dim", size)
-    return Attention("full", words.whole("num_global_key_value_heads", kv_heads), wide, wide if wide != size else size_v)
+    return Attention(
+        "full", words.whole("num_global_key_value_heads", kv_heads), wide, wide if wide != size else size_v
+    )
 
 
 def _state(name: str, words: Words, heads: int) -> State:
@@ -130,6 +132,10 @@ def _state(name: str, words: Words, heads: int) -> State:
     if name == "conv":  # LFM2
         return State("mamba2", 0, words.whole("hidden_size", 1) * max(1, words.whole("conv_L_cache", 3) - 1), 2)
     inner = words.whole("mamba_num_heads", 0) * words.whole("mamba_head_dim", 64)
-    inner = inner or words.whole("mamba_d_ssm", 0) or words.whole("mamba_expand", words.whole("expand", 2)) * words.whole("hidden_size", 1)
+    inner = (
+        inner
+        or words.whole("mamba_d_ssm", 0)
+        or words.whole("mamba_expand", words.whole("expand", 2)) * words.whole("hidden_size", 1)
+    )
     depth = words.whole("ssm_state_size", 128)
     return State("mamba2", inner * depth, (inner + 2 * words.whole("n_groups", 1) * depth) * (kernel - 1), size)

@@ -16,16 +16,24 @@ def _mixer_weights(layer: Attention | State, words: Words, hidden: int, heads: i
             return hidden * (width + inner + words.whole("mamba_num_heads", 0)) + inner * hidden
         if layer.kind == "kda":
             return 4 * hidden * (width // 3)
-        value = words.whole("linear_num_value_heads", heads) * words.whole("linear_value_head_dim", words.whole("head_dim", 128))
+        value = words.whole("linear_num_value_heads", heads) * words.whole(
+            "linear_value_head_dim", words.whole("head_dim", 128)
+        )
         return hidden * (width + value + 2 * words.whole("linear_num_value_heads", 0)) + value * hidden
     if layer.kind == "mla":
         nope, rope = words.whole("qk_nope_head_dim", 128), words.whole("qk_rope_head_dim", 64)
-        rank, value, query = words.whole("kv_lora_rank", 512), words.whole("v_head_dim", 128), words.whole("q_lora_rank", 0)
+        rank, value, query = (
+            words.whole("kv_lora_rank", 512),
+            words.whole("v_head_dim", 128),
+            words.whole("q_lora_rank", 0),
+        )
         asked = hidden * query + query * heads * (nope + rope) if query else hidden * heads * (nope + rope)
         return asked + hidden * (rank + rope) + rank * heads * (nope + value) + heads * value * hidden
     gate = 2 if words.config.get("attn_output_gate") else 1
     values = layer.head_dim_v or layer.head_dim
-    return hidden * (gate * heads * layer.head_dim + layer.kv_heads * (layer.head_dim + values)) + heads * values * hidden
+    return (
+        hidden * (gate * heads * layer.head_dim + layer.kv_heads * (layer.head_dim + values)) + heads * values * hidden
+    )
 
 
 def weights_of(
@@ -38,7 +46,9 @@ def weights_of(
     gated: bool,
     experts: Experts | None,
 ) -> tuple[int, int, int]:
-    """(weights in linear layers, weights that stay in 16 bit beside embeddings, those of the first in recurrent mixers)."""
+    """(weights in linear layers, weights that stay in 16 bit beside embeddings, those of the first in recurrent
+    mixers).
+    """
     matrices = 3 if gated else 2
     shared_kv = words.whole("num_kv_shared_layers", 0)
     mixers: dict[Attention | State, int] = {}

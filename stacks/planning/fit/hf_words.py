@@ -11,7 +11,14 @@ _ALIASES = {
     "num_attention_heads": ("n_head", "n_heads", "num_heads"),
     "num_key_value_heads": ("num_kv_heads", "kv_n_heads", "multi_query_group_num", "n_head_kv", "num_query_groups"),
     "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size", "d_ff", "intermediate_dim"),
-    "max_position_embeddings": ("n_positions", "n_ctx", "seq_length", "max_seq_len", "max_sequence_length", "model_max_length"),
+    "max_position_embeddings": (
+        "n_positions",
+        "n_ctx",
+        "seq_length",
+        "max_seq_len",
+        "max_sequence_length",
+        "model_max_length",
+    ),
     "vocab_size": ("padded_vocab_size", "n_vocab"),
     "head_dim": ("kv_channels", "attention_head_dim"),
     "num_experts": ("n_routed_experts", "num_local_experts", "moe_num_experts"),
@@ -49,7 +56,11 @@ class Words:
         if isinstance(value, list):
             numbers = [v for v in value if isinstance(v, int) and not isinstance(v, bool)]
             value = max(numbers) if numbers else None
-        return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST else default
+        return (
+            int(value)
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST
+            else default
+        )
 
     def need(self, key: str) -> int:
         value = self.whole(key, 0)

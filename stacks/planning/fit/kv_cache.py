@@ -1,8 +1,9 @@
 """The KV cache: pages, groups of layers, blocks a request holds, and the numbers that vLLM prints of them.
 
-Follows vllm/v1/kv_cache_interface.py, vllm/v1/core/kv_cache_utils.py and vllm/platforms/interface.py (_align_hybrid_block_size).
-A page is one layer's share of a block; all layers of a group fill their page of the same block together, and all groups draw blocks from
-one pool, so a block's bytes are the page times the layers of the largest group. Everything is per card.
+Follows vllm/v1/kv_cache_interface.py, vllm/v1/core/kv_cache_utils.py and vllm/platforms/interface.py
+(_align_hybrid_block_size). A page is one layer's share of a block; all layers of a group fill their page of the same
+block together, and all groups draw blocks from one pool, so a block's bytes are the page times the layers of the
+largest group. Everything is per card.
 """
 
 from __future__ import annotations
@@ -15,12 +16,23 @@ from stacks.planning.fit.architecture import Architecture, Attention, State
 from stacks.planning.fit.versions import Behaviour
 
 _LONGEST = 1 << 24  # tokens; where a length is searched, beyond any model's context
-_BYTES = {"fp8": 1.0, "int8": 1.0, "float16": 2.0, "bfloat16": 2.0, "half": 2.0, "float32": 4.0, "nvfp4": 0.5625, "int4": 0.5625}
+_BYTES = {
+    "fp8": 1.0,
+    "int8": 1.0,
+    "float16": 2.0,
+    "bfloat16": 2.0,
+    "half": 2.0,
+    "float32": 4.0,
+    "nvfp4": 0.5625,
+    "int4": 0.5625,
+}
 
 
 @dataclass(frozen=True)
 class Group:
-    """`count` groups of layers that hold blocks alike. `kind` is full, sliding, chunked or state; `block` tokens a block."""
+    """`count` groups of layers that hold blocks alike. `kind` is full, sliding, chunked or state; `block` tokens a
+    block.
+    """
 
     kind: str
     count: int
@@ -150,7 +162,8 @@ def _specs(
         per_token = heads * (layer.head_dim + layer.head_dim_v) * size
         kind = layer.kind
         if kind == "chunked" or (kind == "sliding" and not (rules.windows_saved if mixed else rules.window_spec)):
-            kind = "full"  # chunked-local groups stay off unless VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE is set
+            # chunked-local groups stay off unless VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE is set
+            kind = "full"
         specs.append(_Spec(kind, layer.window or 0 if kind == "sliding" else 0, per_token, 0, count))
     merged: dict[tuple[str, int, float, int], int] = {}
     for spec in specs:
@@ -173,7 +186,9 @@ def pool(
     states: int = 1,
     drafts: tuple[tuple[Attention | State, int], ...] = (),
 ) -> Pool:
-    """The paging of `architecture` (and the caches of a `drafts` model beside it) on the card of a pipeline stage with most layers."""
+    """The paging of `architecture` (and the caches of a `drafts` model beside it) on the card of a pipeline stage with
+    most layers.
+    """
     caches = _of_stage(architecture, pipeline_parallel)
     in_flight = batched * (rules.batches_in_flight if pipeline_parallel == 1 else pipeline_parallel)
     specs = _specs(
@@ -223,7 +238,8 @@ def _grouped(specs: list[_Spec], *, block: int, in_flight: int, states: int, rul
     page = max(int(block * spec.per_token) if spec.per_token else spec.state for spec in specs)
     buckets: dict[Group, int] = {}
     for spec in specs:
-        # A narrower layer gets a longer block where its page divides the widest (unify_kv_cache_spec_page_size), else padding.
+        # A narrower layer gets a longer block where its page divides the widest (unify_kv_cache_spec_page_size), else
+        # padding.
         own = int(block * spec.per_token)
         longer = block * (page // own) if own and page % own == 0 else block
         bucket = Group(spec.kind, 0, longer, spec.window)

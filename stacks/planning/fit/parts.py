@@ -29,7 +29,9 @@ def parts_of(run: EngineRun) -> Parts:
     resolved = resolve(run)
     rules, shape = resolved.rules, run.architecture
     wide = 4 if resolved.dtype == "float32" else 2
-    forward = activations.forward_gib(shape, batched=resolved.batched, tensor_parallel=run.tensor_parallel, rules=rules, dtype_bytes=wide)
+    forward = activations.forward_gib(
+        shape, batched=resolved.batched, tensor_parallel=run.tensor_parallel, rules=rules, dtype_bytes=wide
+    )
     sampler = activations.sampling_gib(
         shape, seqs=resolved.seqs, batched=resolved.batched, kind=activations.sampler_of(rules), dtype_bytes=wide
     )
@@ -82,10 +84,16 @@ def band_gib(run: EngineRun) -> float:
 
 
 def outside_gib(run: EngineRun) -> float:
-    """GiB on the card beside the budget once the engine serves: CUDA context, and real CUDA graphs where they are not in the budget."""
+    """GiB on the card beside the budget once the engine serves: CUDA context, and real CUDA graphs where they are not
+    in the budget.
+    """
     resolved = resolve(run)
     real = graphs.real_gib(
-        run.architecture, resolved.rules, seqs=resolved.seqs, eager=run.enforce_eager, tensor_parallel=run.tensor_parallel
+        run.architecture,
+        resolved.rules,
+        seqs=resolved.seqs,
+        eager=run.enforce_eager,
+        tensor_parallel=run.tensor_parallel,
     )
     estimate = parts_of(run).graphs
     context = 0.0 if resolved.rules.accounting == "device" else graphs.context_gib(run.capability)

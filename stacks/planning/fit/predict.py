@@ -30,7 +30,11 @@ def predict(run: EngineRun) -> Prediction:
     certain = [check for check in failing if check.margin <= -check.band]
     verdict = Verdict.REFUSES if certain else Verdict.TOO_CLOSE if close or kv is None or guess else Verdict.FITS
     shown = next(iter(certain or failing or close), None)
-    held = None if kv is None else parts.weights + parts.non_torch + kv + outside + (parts.activation if kv > 0 else 0.0) + parts.graphs
+    held = (
+        None
+        if kv is None
+        else parts.weights + parts.non_torch + kv + outside + (parts.activation if kv > 0 else 0.0) + parts.graphs
+    )
     usable = 0.0 if kv is None else max(0.0, kv) * GIB
     return Prediction(
         verdict=verdict,
@@ -56,10 +60,11 @@ def predict(run: EngineRun) -> Prediction:
 
 
 def kv_needed_gib(run: EngineRun, *, max_model_len: int, requests: int = 1) -> float:
-    """GiB of KV cache that `requests` requests of `max_model_len` tokens hold at once: what --kv-cache-memory-bytes should say.
+    """GiB of KV cache that `requests` requests of `max_model_len` tokens hold at once: what --kv-cache-memory-bytes
+    should say.
 
-    The null block that newer versions hold back is counted, no fewer blocks than bytes (the pool is whole blocks), and a block for each
-    of max_num_seqs where graphs of recurrent layers want one.
+    The null block that newer versions hold back is counted, no fewer blocks than bytes (the pool is whole blocks), and
+    a block for each of max_num_seqs where graphs of recurrent layers want one.
     """
     paged, resolved = pool_of(run), resolve(run)
     blocks = max(
@@ -71,12 +76,16 @@ def kv_needed_gib(run: EngineRun, *, max_model_len: int, requests: int = 1) -> f
 
 
 def largest_len(run: EngineRun, *, kv_gib: float) -> int:
-    """The longest max_model_len that a pool of `kv_gib` GiB holds (0: none), not capped by what the model was trained for."""
+    """The longest max_model_len that a pool of `kv_gib` GiB holds (0: none), not capped by what the model was trained
+    for.
+    """
     return pool_of(run).largest_len(kv_gib * GIB)
 
 
 def _notes(run: EngineRun, resolved: Resolved) -> tuple[str, ...]:
-    notes = [f"not modelled: {what}; tokens are not answered and the band is wide" for what in run.architecture.unmodelled]
+    notes = [
+        f"not modelled: {what}; tokens are not answered and the band is wide" for what in run.architecture.unmodelled
+    ]
     if run.total_gib is None and run.kv_cache_memory_gib is None:
         notes.append("the card is not known: no KV cache size")
     if run.kv_cache_memory_gib is not None and not resolved.rules.kv_memory_flag:

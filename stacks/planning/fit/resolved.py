@@ -28,10 +28,14 @@ def resolve(run: EngineRun) -> Resolved:
     """What vLLM makes of the flags that were not given (engine/arg_utils.py)."""
     rules = behaviour(run.version, run.engine or engine_of(run.version, run.capability))
     length = run.max_model_len or run.architecture.max_positions
-    chosen = defaults(rules, total_gib=run.total_gib, gpu_name=run.gpu_name, max_model_len=length, multimodal=run.multimodal)
+    chosen = defaults(
+        rules, total_gib=run.total_gib, gpu_name=run.gpu_name, max_model_len=length, multimodal=run.multimodal
+    )
     batched = run.max_num_batched_tokens or chosen.batched
     seqs = run.max_num_seqs or chosen.seqs
-    dtype = run.dtype or ("float16" if run.capability is not None and run.capability < (8, 0) else run.architecture.dtype)
+    dtype = run.dtype or (
+        "float16" if run.capability is not None and run.capability < (8, 0) else run.architecture.dtype
+    )
     return Resolved(rules, length, min(seqs, batched), batched, run.gpu_memory_utilization or rules.utilization, dtype)
 
 

@@ -14,10 +14,11 @@ GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class Speculation:
-    """Speculative decoding: `tokens` proposed a step by `draft` (None: n-gram lookup or another method without weights or KV of its own).
+    """Speculative decoding: `tokens` proposed a step by `draft` (None: n-gram lookup or another method without weights
+    or KV of its own).
 
-    A draft of its own architecture adds its weights and its KV layers; `quantization` and `weights_gib` are as in EngineRun. MTP heads
-    and EAGLE heads are drafts of one layer: see `Architecture.draft_head`.
+    A draft of its own architecture adds its weights and its KV layers; `quantization` and `weights_gib` are as in
+    EngineRun. MTP heads and EAGLE heads are drafts of one layer: see `Architecture.draft_head`.
     """
 
     tokens: int
@@ -28,7 +29,8 @@ class Speculation:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRun:
-    """One `vllm serve`. None means "vLLM's default" for a flag and "not known" for a fact; memory is GiB, tokens and lengths are tokens.
+    """One `vllm serve`. None means "vLLM's default" for a flag and "not known" for a fact; memory is GiB, tokens and
+    lengths are tokens.
 
     The card
       total_gib    memory of one card as torch sees it (None: everything that depends on the card is answered as None).
@@ -98,13 +100,17 @@ class Condition(StrEnum):
 class Prediction:
     """What vLLM will do, per card. GiB; None = cannot be known from what the run says.
 
-    verdict        three-valued, from the margins and the band; `fits` is the two-valued call that is made even where it is close.
-    failed         the first start condition that fails (or is closest, where TOO_CLOSE), `sentence` what vLLM would print then.
+    verdict        three-valued, from the margins and the band; `fits` is the two-valued call that is made even where it
+    is close.
+    failed         the first start condition that fails (or is closest, where TOO_CLOSE), `sentence` what vLLM would
+    print then.
     budget_gib     utilization x total.
     weights_gib, activation_gib, non_torch_gib, graphs_estimate_gib   what the budget pays for before the KV cache.
     kv_gib         "Available KV cache memory" (may be negative); kv_needed_gib: one request of max_model_len tokens.
-    kv_tokens      "GPU KV cache size" as this version prints it; concurrency: "Maximum concurrency for ... tokens per request".
-    largest_len    largest max_model_len that the pool holds (vLLM's own estimate), 0 where none; not capped by the model.
+    kv_tokens      "GPU KV cache size" as this version prints it; concurrency: "Maximum concurrency for ... tokens per
+    request".
+    largest_len    largest max_model_len that the pool holds (vLLM's own estimate), 0 where none; not capped by the
+    model.
     outside_gib    held on the card beside the budget: CUDA context, NCCL, real CUDA graphs, lazily made workspaces.
     in_use_gib     what the card will hold once the engine serves: budget (or its parts) + outside.
     margin_gib     distance to the nearest start condition that fails or would fail first (negative: it fails).

@@ -1,4 +1,6 @@
-"""Weights as they lie on a card: from the checkpoint's size where it is known, else from the config and the quantization."""
+"""Weights as they lie on a card: from the checkpoint's size where it is known, else from the config and the
+quantization.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def draft_gib(run: EngineRun) -> float:
 
 
 def adapters_gib(run: EngineRun) -> float:
-    """GiB of `max_loras` slots of rank `max_lora_rank` over all projections of every layer (vllm/lora/layers, allocated at load)."""
+    """GiB of `max_loras` slots of rank `max_lora_rank` over all projections of every layer (vllm/lora/layers, allocated
+    at load).
+    """
     shape = run.architecture
     inputs_and_outputs = 2 * shape.hidden + shape.qkv_width + 3 * (shape.hidden + shape.intermediate)
     values = run.max_loras * run.max_lora_rank * inputs_and_outputs * len(shape.layers)
@@ -77,7 +81,13 @@ def adapters_gib(run: EngineRun) -> float:
 
 
 def _network_gib(
-    shape: Architecture, *, quantization: str, tensor_parallel: int, pipeline_parallel: int, dtype_bytes: float, vision: bool
+    shape: Architecture,
+    *,
+    quantization: str,
+    tensor_parallel: int,
+    pipeline_parallel: int,
+    dtype_bytes: float,
+    vision: bool,
 ) -> float:
     embedding = shape.vocabulary * shape.hidden
     # GGUF quantizes embeddings as well; every other method leaves them and the output head in 16 bit.
