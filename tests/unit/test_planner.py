@@ -125,9 +125,9 @@ def test_seed_001_an_8_gb_card_with_a_desktop_cannot_give_0_9_away() -> None:
 
 def test_seed_001_images_on_a_full_disk_meet_the_kubelets_eviction_threshold() -> None:
     def small(own: dict[str, Any]) -> None:
-        own["machine"] |= {"diskFreeGiB": 60, "diskTotalGiB": 200}
+        own["machine"] |= {"diskFreeGiB": 45, "diskTotalGiB": 200}
 
-    own = configuration("dev", small)  # 60 GiB free, of which 30 (15 % of 200) must stay: 30 < 40.3
+    own = configuration("dev", small)  # 45 GiB free, of which 30 (15 % of 200) must stay: 15 < 18.3
     error = refused(own)
     assert "disk-pressure" in str(error) and "below 15% of 200 GiB the kubelet evicts pods" in str(error)
 
