@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from cli.forgiving import find
+from cli.fuzzy_match import find
 from cli.output import console, print_json, print_table, print_wrapped
 from cli.render.chart import argument
 from stacks.catalog import Catalog, Model, load

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from cli.comparison import facts
-from cli.forgiving import find
+from cli.fuzzy_match import find
 from cli.output import console, error_document, print_json, print_table
 from cli.render.chart import argument
 from stacks.catalog import Catalog, load

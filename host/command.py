@@ -17,12 +17,12 @@ from typing import NoReturn
 from stacks.errors import HostError
 
 _SHOWN_LINES = 20
-_WATCHED = Path(__file__).with_name("watched.py")
+_GUARD = Path(__file__).with_name("process_guard.py")
 _FULL = "no space left on device"  # as every program says it that asks the C library
 _GRACE = 10.0  # seconds between the polite signal and the other one
 _NOT_FOUND = 127
-_LATE = 124  # what watched.py ends with when the time is over
-_PATIENCE = 30.0  # seconds that watched.py may need beyond the limit
+_LATE = 124  # what process_guard.py ends with when the time is over
+_PATIENCE = 30.0  # seconds that process_guard.py may need beyond the limit
 NO_ROOT = "root is needed, and sudo asks for a password that nobody can type here"
 GET_ROOT = "in this terminal: sudo -v; then the same again (or allow sudo without a password, or run ./lab as root)"
 
@@ -119,7 +119,7 @@ def as_root(words: Sequence[str], *, limit: float = 0) -> list[str]:
 
 def _guarded(words: Sequence[str], *, limit: float, grace: float) -> list[str]:
     """The words that run a command so that it ends when we do, however we end, and leaves no process behind."""
-    return [sys.executable, "-I", "-S", str(_WATCHED), str(os.getpid()), f"{limit:g}", f"{grace:g}", *words]
+    return [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), f"{limit:g}", f"{grace:g}", *words]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,10 @@ _REMEDIES = (
     ("Insufficient", "the node has too little of it free: stop something, or lower the model's wishes"),
     ("FailedMount", "the model cache's folder is missing on the node; type: ./lab up {stack}"),
     ("unbound", "the model cache's claim is not bound; type: ./lab up {stack}"),
-    ("CrashLoopBackOff", "the engine ends by itself; its log says why: kubectl logs -n local-ai-models --previous {pod}"),
+    (
+        "CrashLoopBackOff",
+        "the engine ends by itself; its log says why: kubectl logs -n local-ai-models --previous {pod}",
+    ),
     ("ContainerCreating", "it is being created; wait"),
 )
 
@@ -53,5 +56,9 @@ def of_pod(pod: Mapping[str, Any]) -> Cause | None:
         return Cause(what, "wait; its log says how far it is: kubectl logs -n local-ai-models {pod}")
     what = "; ".join(dict.fromkeys(said))
     return Cause(
-        what, next((remedy for reason, remedy in _REMEDIES if reason in what), "kubectl describe pod -n local-ai-models says more")
+        what,
+        next(
+            (remedy for reason, remedy in _REMEDIES if reason in what),
+            "kubectl describe pod -n local-ai-models says more",
+        ),
     )

@@ -113,7 +113,9 @@ def _content(folder: Path, name: str, found: Checkpoint) -> bytes | None:
     if name not in found.sizes:
         return None
     if found.sizes[name] > LARGEST_JSON:
-        found.problems.append((f"its {name} is larger than {LARGEST_JSON:,} bytes", "take it from the repository again"))
+        found.problems.append(
+            (f"its {name} is larger than {LARGEST_JSON:,} bytes", "take it from the repository again")
+        )
         return None
     try:
         return (folder / name).read_bytes()
@@ -125,7 +127,9 @@ def _content(folder: Path, name: str, found: Checkpoint) -> bytes | None:
 def _headers(folder: Path, found: Checkpoint) -> None:
     """Counts the values of each dtype; says which files are no safetensors."""
     names = [
-        n for n in found.sizes if n.endswith(".safetensors") and (n in found.listed if found.listed else not n.startswith("consolidated"))
+        n
+        for n in found.sizes
+        if n.endswith(".safetensors") and (n in found.listed if found.listed else not n.startswith("consolidated"))
     ]
     elements: Counter[str] = Counter()
     for name in names:
@@ -136,7 +140,11 @@ def _headers(folder: Path, found: Checkpoint) -> None:
             continue
         if header is None:
             pointer = found.sizes[name] < 1024
-            said = f"its {name} is a Git LFS pointer or cut off, not weights" if pointer else f"its {name} is no safetensors file"
+            said = (
+                f"its {name} is a Git LFS pointer or cut off, not weights"
+                if pointer
+                else f"its {name} is no safetensors file"
+            )
             found.problems.append((said, "download it again (in a git clone: git lfs pull)"))
             continue
         elements.update(header)

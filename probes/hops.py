@@ -48,7 +48,8 @@ class Walk:
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             seen, ok = f"an answer that no engine gives ({error!r})", False
             self.failure = CheckFailed(
-                f"{self.model}: {name} is broken: {seen}", remedy="another service may answer on this port; see: ss -ltnp"
+                f"{self.model}: {name} is broken: {seen}",
+                remedy="another service may answer on this port; see: ss -ltnp",
             )
         self.hops.append(Hop(name, ok, (time.perf_counter() - begin) * 1e3, seen))
 

@@ -38,7 +38,12 @@ def look(repository: str, revision: str | None = None, *, transport: httpx.BaseT
     found = Checkpoint(where=f"{repository} on the Hugging Face Hub", repository=repository)
     try:
         with httpx.Client(
-            base_url=_endpoint(), headers=_headers(), timeout=_SECONDS, transport=transport, follow_redirects=True, trust_env=True
+            base_url=_endpoint(),
+            headers=_headers(),
+            timeout=_SECONDS,
+            transport=transport,
+            follow_redirects=True,
+            trust_env=True,
         ) as client:
             _look(client, repository, revision, found)
     except _Unreachable as error:
@@ -56,11 +61,15 @@ def _look(client: httpx.Client, repository: str, revision: str | None, found: Ch
     _check(answer, repository, revision)
     document = parse(answer.content)
     if not isinstance(document, dict) or not isinstance(document.get("siblings"), list):
-        raise _Unreachable("the Hub's answer is none that its documentation describes", "is HF_ENDPOINT right? it is " + _endpoint())
+        raise _Unreachable(
+            "the Hub's answer is none that its documentation describes", "is HF_ENDPOINT right? it is " + _endpoint()
+        )
     commit = document.get("sha")
     found.revision = commit if isinstance(commit, str) and _COMMIT.fullmatch(commit) else None
     found.sizes = {
-        str(s["rfilename"]): _size(s) for s in document["siblings"] if isinstance(s, dict) and "/" not in str(s.get("rfilename", "/"))
+        str(s["rfilename"]): _size(s)
+        for s in document["siblings"]
+        if isinstance(s, dict) and "/" not in str(s.get("rfilename", "/"))
     }
     found.licence = _licence(document)
     tensors = document.get("safetensors")
@@ -85,7 +94,9 @@ def _file(client: httpx.Client, repository: str, commit: str, name: str, revisio
         for part in answer.iter_bytes():
             data += part
             if len(data) > LARGEST_JSON:
-                raise _Unreachable(f"{name} is larger than {LARGEST_JSON:,} bytes", "that is no model's; choose another repository")
+                raise _Unreachable(
+                    f"{name} is larger than {LARGEST_JSON:,} bytes", "that is no model's; choose another repository"
+                )
     return bytes(data)
 
 
@@ -100,12 +111,16 @@ def _check(answer: httpx.Response, repository: str, revision: str | None) -> Non
         said = f"{repository} is gated: its owner gives access on request"
         raise _Unreachable(said, f"accept the licence on {page}, then {token}")
     if why == "RevisionNotFound":
-        raise _Unreachable(f"{repository} has no revision {revision or 'main'}", f"see {page}/commits, or leave --revision out")
+        raise _Unreachable(
+            f"{repository} has no revision {revision or 'main'}", f"see {page}/commits, or leave --revision out"
+        )
     if why == "RepoNotFound" or answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.UNAUTHORIZED):
         said = f"the Hub has no model repository {repository} that it would show {'this token' if _token() else 'without a token'}"
         raise _Unreachable(said, f"check the name; for a private or gated one accept the licence on {page} and {token}")
     if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        raise _Unreachable("the Hub answers too many requests from here (429)", f"try again in a few minutes, or {token}")
+        raise _Unreachable(
+            "the Hub answers too many requests from here (429)", f"try again in a few minutes, or {token}"
+        )
     raise _Unreachable(*_no_network(repository, f"the Hub answered {answer.status_code}"))
 
 

@@ -60,9 +60,14 @@ def _cluster(kubeconfig: str, api: list[KubernetesApi], stack: str) -> str:
         ready = api[0].get("/readyz")
         version = api[0].get("/version").json().get("gitVersion", "?")
     except httpx.HTTPError as error:
-        raise CheckFailed(f"the API server does not answer: {error}", remedy=f"it may be down; type: ./lab up {stack}") from None
+        raise CheckFailed(
+            f"the API server does not answer: {error}", remedy=f"it may be down; type: ./lab up {stack}"
+        ) from None
     if ready.status_code != httpx.codes.OK:
-        raise CheckFailed(f"the API server is not ready: {ready.text.splitlines()[-1:]}", remedy=f"wait, then type: ./lab check {stack}")
+        raise CheckFailed(
+            f"the API server is not ready: {ready.text.splitlines()[-1:]}",
+            remedy=f"wait, then type: ./lab check {stack}",
+        )
     return f"Kubernetes {version}"
 
 
@@ -76,7 +81,9 @@ def _node(api: KubernetesApi, stack: str) -> str:
         for pressure in ("DiskPressure", "MemoryPressure", "PIDPressure"):
             if conditions.get(pressure, {}).get("status") == "True":
                 said = conditions[pressure].get("message", "")
-                raise CheckFailed(f"node {node['metadata']['name']} has {pressure}: {said}", remedy="free some, then try again")
+                raise CheckFailed(
+                    f"node {node['metadata']['name']} has {pressure}: {said}", remedy="free some, then try again"
+                )
     if not nodes:
         raise CheckFailed("the cluster has no node", remedy=f"type: ./lab up {stack}")
     return ", ".join(n["metadata"]["name"] for n in nodes)
@@ -85,12 +92,20 @@ def _node(api: KubernetesApi, stack: str) -> str:
 def _rollout(api: KubernetesApi, model: str, stack: str, wait: Callable[[str], None] | None) -> str:
     space = names.MODELS_NAMESPACE
     try:
-        missing = rollout.wait(api, space, model, wait, stack=stack) if wait else rollout.look(api, space, model, stack=stack)[0]
+        missing = (
+            rollout.wait(api, space, model, wait, stack=stack)
+            if wait
+            else rollout.look(api, space, model, stack=stack)[0]
+        )
     except httpx.HTTPError as error:
-        raise CheckFailed(f"the Deployment cannot be read: {error}", remedy="the kubeconfig may belong to another cluster") from None
+        raise CheckFailed(
+            f"the Deployment cannot be read: {error}", remedy="the kubeconfig may belong to another cluster"
+        ) from None
     if not missing:
         return "complete"
-    pods = _list(api, f"/api/v1/namespaces/{names.MODELS_NAMESPACE}/pods", labelSelector=f"app.kubernetes.io/name={model}")
+    pods = _list(
+        api, f"/api/v1/namespaces/{names.MODELS_NAMESPACE}/pods", labelSelector=f"app.kubernetes.io/name={model}"
+    )
     for pod in (p for p in pods if "deletionTimestamp" not in p["metadata"]):
         if cause := causes.of_pod(pod):
             name = pod["metadata"]["name"]
@@ -114,10 +129,17 @@ def _pod(api: KubernetesApi, model: str, stack: str) -> str:
 def _service(api: KubernetesApi, model: str) -> str:
     path = f"/apis/discovery.k8s.io/v1/namespaces/{names.MODELS_NAMESPACE}/endpointslices"
     slices = _list(api, path, labelSelector=f"kubernetes.io/service-name={names.endpoint_service(model)}")
-    ready = [a for s in slices for e in s.get("endpoints") or [] if e.get("conditions", {}).get("ready") for a in e["addresses"]]
+    ready = [
+        a
+        for s in slices
+        for e in s.get("endpoints") or []
+        if e.get("conditions", {}).get("ready")
+        for a in e["addresses"]
+    ]
     if not ready:
         raise CheckFailed(
-            f"Service {names.endpoint_service(model)} has no ready endpoint", remedy="the pod is not ready yet; wait, or look at its log"
+            f"Service {names.endpoint_service(model)} has no ready endpoint",
+            remedy="the pod is not ready yet; wait, or look at its log",
         )
     return f"{names.endpoint_service(model)} -> {', '.join(ready)}"
 
@@ -126,7 +148,9 @@ def _models(client: httpx.Client, endpoint: str, model: str) -> str:
     _await_route(client, f"{endpoint}/models")
     served = [entry.get("id") for entry in _json(client, "GET", f"{endpoint}/models")["data"]]
     if model not in served:
-        raise CheckFailed(f"serves {served}, not {model}", remedy="another service answers on this port; give the model another port")
+        raise CheckFailed(
+            f"serves {served}, not {model}", remedy="another service answers on this port; give the model another port"
+        )
     return f"serves {model}"
 
 
@@ -150,16 +174,25 @@ def _chat(client: httpx.Client, endpoint: str, model: str, walk: Walk) -> str:
     seconds = time.perf_counter() - begin
     text = (answer["choices"][0]["message"].get("content") or "").strip()
     if not text:
-        raise CheckFailed("the answer is empty", remedy="the model's chat template may be wrong; look at the engine's log")
+        raise CheckFailed(
+            "the answer is empty", remedy="the model's chat template may be wrong; look at the engine's log"
+        )
     tokens = answer.get("usage", {}).get("completion_tokens", 0)
-    walk.figures |= {"question": _QUESTION, "text": text, "completionTokens": tokens, "tokensPerSecond": round(tokens / seconds, 1)}
+    walk.figures |= {
+        "question": _QUESTION,
+        "text": text,
+        "completionTokens": tokens,
+        "tokensPerSecond": round(tokens / seconds, 1),
+    }
     return f"{tokens} tokens, {tokens / seconds:.1f} tokens/s: {_short(text)}"
 
 
 def _stream(client: httpx.Client, endpoint: str, model: str, walk: Walk) -> str:
     begin, first, pieces = time.perf_counter(), 0.0, 0
     try:
-        with client.stream("POST", f"{endpoint}/chat/completions", json={**_request(model), "stream": True}) as response:
+        with client.stream(
+            "POST", f"{endpoint}/chat/completions", json={**_request(model), "stream": True}
+        ) as response:
             if response.status_code != httpx.codes.OK:
                 raise CheckFailed(f"streaming answers {response.status_code}", remedy="look at the engine's log")
             for line in response.iter_lines():
@@ -188,15 +221,24 @@ def _json(client: httpx.Client, method: str, url: str, body: Any = None) -> dict
     try:
         response = client.request(method, url, json=body)
     except httpx.HTTPError as error:
-        raise CheckFailed(f"{url} does not answer: {error!r}", remedy="the port may be blocked or taken; see: ss -ltn") from None
+        raise CheckFailed(
+            f"{url} does not answer: {error!r}", remedy="the port may be blocked or taken; see: ss -ltn"
+        ) from None
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise CheckFailed(f"{url} refuses the key ({response.status_code})", remedy="the running engine has another apiKey; type: ./lab up")
+        raise CheckFailed(
+            f"{url} refuses the key ({response.status_code})",
+            remedy="the running engine has another apiKey; type: ./lab up",
+        )
     if response.status_code != httpx.codes.OK:
-        raise CheckFailed(f"{url} answers {response.status_code}: {_short(response.text)}", remedy="look at the engine's log")
+        raise CheckFailed(
+            f"{url} answers {response.status_code}: {_short(response.text)}", remedy="look at the engine's log"
+        )
     try:
         document: dict[str, Any] = response.json()
     except ValueError:
-        raise CheckFailed(f"{url} answers no JSON: {_short(response.text)}", remedy="another service answers on this port") from None
+        raise CheckFailed(
+            f"{url} answers no JSON: {_short(response.text)}", remedy="another service answers on this port"
+        ) from None
     return document
 
 
@@ -204,7 +246,9 @@ def _list(api: KubernetesApi, path: str, **parameters: str) -> list[dict[str, An
     try:
         return api.items(path, **parameters)
     except httpx.HTTPError as error:
-        raise CheckFailed(f"{path} cannot be read: {error}", remedy="the kubeconfig may belong to another cluster") from None
+        raise CheckFailed(
+            f"{path} cannot be read: {error}", remedy="the kubeconfig may belong to another cluster"
+        ) from None
 
 
 def _short(text: str) -> str:

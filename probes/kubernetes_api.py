@@ -38,9 +38,13 @@ class KubernetesApi:
                 f"there is no kubeconfig at {file}", remedy=f"the cluster was never made here; type: ./lab up {stack}"
             ) from None
         except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration, ssl.SSLError) as error:
-            raise CheckFailed(f"the kubeconfig {file} cannot be used: {error}", remedy=f"./lab up {stack} writes it anew") from None
+            raise CheckFailed(
+                f"the kubeconfig {file} cannot be used: {error}", remedy=f"./lab up {stack} writes it anew"
+            ) from None
         headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
-        return cls(httpx.Client(base_url=cluster["server"], verify=tls, headers=headers, timeout=timeout, trust_env=False))
+        return cls(
+            httpx.Client(base_url=cluster["server"], verify=tls, headers=headers, timeout=timeout, trust_env=False)
+        )
 
     def get(self, path: str, **parameters: str) -> httpx.Response:
         """One GET; raises httpx.HTTPError where the server cannot be reached."""

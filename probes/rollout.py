@@ -28,7 +28,11 @@ def unfinished(deployment: Mapping[str, Any], replica_sets: list[dict[str, Any]]
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "the controller has not seen the change yet"
     revision = deployment["metadata"].get("annotations", {}).get(_REVISION)
-    current = {r["metadata"]["labels"].get(_HASH) for r in replica_sets if r["metadata"].get("annotations", {}).get(_REVISION) == revision}
+    current = {
+        r["metadata"]["labels"].get(_HASH)
+        for r in replica_sets
+        if r["metadata"].get("annotations", {}).get(_REVISION) == revision
+    }
     older = [p["metadata"]["name"] for p in pods if p["metadata"]["labels"].get(_HASH) not in current]
     if older:
         return f"{len(older)} pod{'s' * (len(older) != 1)} of an older revision still going: {', '.join(older)}"
@@ -51,7 +55,9 @@ def look(api: KubernetesApi, namespace: str, name: str, *, stack: str = "STACK")
     deployment: dict[str, Any] = found.json()
     labels = ",".join(f"{k}={v}" for k, v in deployment["spec"]["selector"]["matchLabels"].items())
     sets = api.items(f"{base}/replicasets", labelSelector=labels)
-    return unfinished(deployment, sets, api.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector=labels)), deployment
+    return unfinished(
+        deployment, sets, api.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector=labels)
+    ), deployment
 
 
 def wait(api: KubernetesApi, namespace: str, name: str, say: Callable[[str], None], *, stack: str = "STACK") -> str:

@@ -1,5 +1,5 @@
-"""Long-running programs without a service manager: records that survive our own death, and kills that never hit a
-stranger.
+"""Long-running programs without a service manager: records outlive the process that made them, and a recycled PID is
+never signalled.
 """
 
 from __future__ import annotations

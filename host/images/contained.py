@@ -1,7 +1,7 @@
 """Programs that work on a root file system: in mounts and processes of their own, which end with us however we end.
 
 Mounts live in a mount namespace and vanish with it, so a kill leaves none. The process namespace is killed with its
-first process, and that one with us; behind sudo host/watched.py sees to that within a moment, in which the next run
+first process, and that one with us; behind sudo host/process_guard.py sees to that within a moment, in which the next run
 waits on the lock `busy`.
 """
 

@@ -66,7 +66,9 @@ def read_yaml(text: str, file: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}, line {mark.line + 1}" if mark else file
-        raise CatalogError(f"{where}: is not YAML: {getattr(error, 'problem', None) or error}", remedy="correct it there") from None
+        raise CatalogError(
+            f"{where}: is not YAML: {getattr(error, 'problem', None) or error}", remedy="correct it there"
+        ) from None
 
 
 def split(text: str, file: str) -> dict[str, Source]:
@@ -81,9 +83,15 @@ def _entry(kind: type[E], name: str, source: Source) -> E:
     if isinstance(document, dict) and set(document) == {name} and isinstance(document[name], dict):
         document = document[name]
     if not isinstance(document, dict):
-        raise CatalogError(f"{source.file}: holds no map", remedy="write one as in stacks/catalog/models.yaml, or remove the file")
+        raise CatalogError(
+            f"{source.file}: holds no map", remedy="write one as in stacks/catalog/models.yaml, or remove the file"
+        )
     try:
         return kind.model_validate({**document, **source.extra})
     except ValidationError as error:
-        faults = "\n".join(f"  {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
-        raise CatalogError(f"{source.file}: {name} contradicts the schema:\n{faults}", remedy=f"correct {source.file}") from None
+        faults = "\n".join(
+            f"  {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
+        )
+        raise CatalogError(
+            f"{source.file}: {name} contradicts the schema:\n{faults}", remedy=f"correct {source.file}"
+        ) from None

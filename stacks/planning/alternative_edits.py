@@ -19,7 +19,11 @@ def bold_edits(settings: Settings, catalog: Catalog) -> Iterator[Offer]:
     """Edits as large as they can be, for where several things are wrong at once."""
     yield from single_edits(settings, catalog, lambda _: True)
     machine = settings.machine
-    if isinstance(machine, NvidiaMachine) and machine.platform == "wsl2" and (machine.wsl_memory_gib or 0) < machine.memory_gib - 3:
+    if (
+        isinstance(machine, NvidiaMachine)
+        and machine.platform == "wsl2"
+        and (machine.wsl_memory_gib or 0) < machine.memory_gib - 3
+    ):
         most = machine.memory_gib - 3
         text = f"machine.wslMemoryGiB: {most} (and memory={most}GB in .wslconfig)"
         changed = machine.model_copy(update={"wsl_memory_gib": most})
@@ -38,9 +42,14 @@ def single_edits(settings: Settings, catalog: Catalog, works: Works) -> Iterator
         yield from _model_edits(settings, index, model, catalog, works)
     yield from _machine_edits(settings, works)
     if len(settings.models) > 1:
-        for index, model in reversed(list(enumerate(settings.models))):  # what was added last is what a reviewer would drop
+        for index, model in reversed(
+            list(enumerate(settings.models))
+        ):  # what was added last is what a reviewer would drop
             rest = tuple(m for n, m in enumerate(settings.models) if n != index)
-            yield Alternative(f"without {model.name}", (Edit(f"models[{index}]", None),)), settings.model_copy(update={"models": rest})
+            yield (
+                Alternative(f"without {model.name}", (Edit(f"models[{index}]", None),)),
+                settings.model_copy(update={"models": rest}),
+            )
 
 
 def _machine_edits(settings: Settings, works: Works) -> Iterator[Offer]:

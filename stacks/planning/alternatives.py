@@ -41,7 +41,9 @@ def alternatives(settings: Settings, catalog: Catalog, refusals: Count) -> list[
     def works(changed: Settings) -> bool:
         return counted(changed) == 0
 
-    fewer = _fewer_models(settings, works) if len(settings.models) >= _MANY else None  # before the search has used up its tries
+    fewer = (
+        _fewer_models(settings, works) if len(settings.models) >= _MANY else None
+    )  # before the search has used up its tries
     offers = list(single_edits(settings, catalog, works))
     found = {changed.model_dump_json(): offer for offer, changed in offers if works(changed)}
     if not found and fewer:
@@ -119,7 +121,9 @@ def _best(offers: Sequence[Offer], refusals: Count, left: int) -> tuple[int, Off
 
 def _joined(first: Alternative, second: Alternative) -> Alternative:
     """Both, in the numbers of the file before either: what `first` takes out of the list moves the numbers that `second` was made with."""
-    gone = sorted(int(found.group(1)) for edit in first.edits if edit.value is None and (found := _MODEL.fullmatch(edit.path)))
+    gone = sorted(
+        int(found.group(1)) for edit in first.edits if edit.value is None and (found := _MODEL.fullmatch(edit.path))
+    )
 
     def moved(found: re.Match[str]) -> str:
         number = int(found.group(1))
@@ -137,11 +141,20 @@ def _one_model(settings: Settings, catalog: Catalog, refusals: Count) -> Alterna
     device, task = "cuda" if settings.machine.kind == "nvidia" else "cpu", catalog.model(model.model).task
     kin = [(n, m) for n, m in catalog.models.items() if m.task == task and device in m.devices]
     kin.sort(key=lambda pair: (-pair[1].weights_gib.value, pair[0]))
-    plain = {"replicas": 1, "pin": Pins(), "kv_cache_dtype": "auto", "trust_remote_code": False, "revision": None, "priority": 1}
+    plain = {
+        "replicas": 1,
+        "pin": Pins(),
+        "kv_cache_dtype": "auto",
+        "trust_remote_code": False,
+        "revision": None,
+        "priority": 1,
+    }
     requests = min(model.concurrent_requests, _FEW_REQUESTS)
     for context in dict.fromkeys(min(model.context_tokens, tokens) for tokens in (model.context_tokens, 4096, 2048)):
         for name, _ in kin:
-            changed = model.model_copy(update={**plain, "model": name, "context_tokens": context, "concurrent_requests": requests})
+            changed = model.model_copy(
+                update={**plain, "model": name, "context_tokens": context, "concurrent_requests": requests}
+            )
             if refusals(settings.model_copy(update={"models": (changed,)})) == 0:
                 edits = [
                     Edit("models[0].model", name),
@@ -151,5 +164,7 @@ def _one_model(settings: Settings, catalog: Catalog, refusals: Count) -> Alterna
                 edits += [Edit(f"models[0].{key}", None) for key in _WISHES]
                 edits += [Edit(f"models[{n}]", None) for n in range(len(settings.models) - 1, 0, -1)]
                 rest = ", without the other models" if len(settings.models) > 1 else ""
-                return Alternative(f"models[0]: {name} with {context} tokens, one replica, nothing pinned{rest}", tuple(edits))
+                return Alternative(
+                    f"models[0]: {name} with {context} tokens, one replica, nothing pinned{rest}", tuple(edits)
+                )
     return None

@@ -67,7 +67,7 @@ class Placement:
     """All cards, and the engines that found no place (then the plan is refused)."""
 
     cards: tuple[Card, ...]
-    homeless: tuple[Need, ...]
+    unplaced: tuple[Need, ...]
 
 
 def place(needs: Sequence[Need], *, cards: int, free: float, shared: bool) -> Placement:
@@ -80,15 +80,15 @@ def place(needs: Sequence[Need], *, cards: int, free: float, shared: bool) -> Pl
     ordered = sorted(needs, key=lambda n: (-n.priority, -n.least, n.name, n.replica))
     seats = _spread(ordered, cards, free, shared) or (_packed(ordered, cards, free) if shared else None)
     if seats is None:
-        seats, homeless = _as_many_as_fit(ordered, cards, free, shared)
+        seats, unplaced = _as_many_as_fit(ordered, cards, free, shared)
     else:
-        homeless = []
-    return Placement(tuple(Card(i, free, _shares(mine, free)) for i, mine in enumerate(seats)), tuple(homeless))
+        unplaced = []
+    return Placement(tuple(Card(i, free, _shares(mine, free)) for i, mine in enumerate(seats)), tuple(unplaced))
 
 
 def _spread(ordered: Sequence[Need], cards: int, free: float, shared: bool) -> list[list[Need]] | None:
-    seats, homeless = _as_many_as_fit(ordered, cards, free, shared)
-    return None if homeless else seats
+    seats, unplaced = _as_many_as_fit(ordered, cards, free, shared)
+    return None if unplaced else seats
 
 
 def _as_many_as_fit(
@@ -96,16 +96,16 @@ def _as_many_as_fit(
 ) -> tuple[list[list[Need]], list[Need]]:
     """Each engine on the card with the fewest engines and then the most memory left."""
     seats: list[list[Need]] = [[] for _ in range(cards)]
-    left, homeless = [free] * cards, []
+    left, unplaced = [free] * cards, []
     for need in ordered:
         fitting = [i for i in range(cards) if left[i] + _EPSILON >= need.least and (shared or not seats[i])]
         if not fitting:
-            homeless.append(need)
+            unplaced.append(need)
             continue
         best = min(fitting, key=lambda i: (len(seats[i]), -left[i], i))
         seats[best].append(need)
         left[best] -= need.least
-    return seats, homeless
+    return seats, unplaced
 
 
 def _packed(ordered: Sequence[Need], cards: int, free: float) -> list[list[Need]] | None:

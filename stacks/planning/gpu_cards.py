@@ -86,10 +86,10 @@ def allocate(
         chosen = [d.at(rungs[min(len(rungs) - 1, max(step, down))]) for d, step in zip(drafts, steps, strict=True)]
         needs = [d.need(r) for d in chosen for r in range(d.wish.replicas)]
         placement = place(needs, cards=machine.gpus, free=free - _SLACK_GIB, shared=machine.shared_card)
-        if not placement.homeless:
+        if not placement.unplaced:
             break
     shared = any(len(card.shares) > 1 for card in placement.cards)
-    if placement.homeless:
+    if placement.unplaced:
         _refuse_homeless(chosen, placement, machine, free, notes)
         return unplaced
     if shared:
@@ -241,7 +241,7 @@ def _refuse_homeless(
     wanted = sum(d.wish.replicas for d in drafts)
     least = " + ".join(f"{d.wish.replicas} x {d.wish.name} {gib(d.fixed + d.kv_least)}" for d in drafts)
     needed = sum(d.wish.replicas * (d.fixed + d.kv_least) for d in drafts)
-    who = ", ".join(f"{n.name}[{n.replica}]" for n in placement.homeless)
+    who = ", ".join(f"{n.name}[{n.replica}]" for n in placement.unplaced)
     if machine.shared_card:
         notes.refuse(
             f"sharing: {least} = {gib(needed)} at least (weights, activations, context, error band and one full request each), and "

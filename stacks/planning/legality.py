@@ -57,7 +57,12 @@ def check_quantization(method: str | None, card: Capability, engine: str) -> Ill
     least = minimum_capability(method, engine)
     if least is None:
         known = ", ".join(sorted(load().quantization))
-        return Illegal(f"no rule is known for quantization {method}", "(not checked)", f"a model in one of {known}", "legality.yaml")
+        return Illegal(
+            f"no rule is known for quantization {method}",
+            "(not checked)",
+            f"a model in one of {known}",
+            "legality.yaml",
+        )
     if card >= least:
         return None
     said = (
@@ -101,7 +106,9 @@ def check_kv_dtype(kv_dtype: KvDtype, card: Capability, engine: str, *, method: 
     rule = load().kv_cache[kv_dtype]
     if kv_dtype == "fp8_e5m2" and method == "fp8":
         said = "fp8_e5m2 kv-cache is not supported with fp8 checkpoints."
-        return Illegal("an FP8 checkpoint excludes an e5m2 KV cache", said, "kvCacheDtype: auto", "vllm/attention/layer.py")
+        return Illegal(
+            "an FP8 checkpoint excludes an e5m2 KV cache", said, "kvCacheDtype: auto", "vllm/attention/layer.py"
+        )
     if card >= capability(rule.capability):
         return None
     nearest: KvDtype = rule.instead
@@ -128,7 +135,12 @@ def check_attention(card: Capability, engine: str) -> Illegal | None:
     if attention_backend(card, engine):
         return None
     what = f"vLLM {engine} has no attention backend for compute capability {_dotted(card)}"
-    return Illegal(what, "CUDA error: no kernel image is available for execution on the device", "a card of 7.5 or newer", "legality.yaml")
+    return Illegal(
+        what,
+        "CUDA error: no kernel image is available for execution on the device",
+        "a card of 7.5 or newer",
+        "legality.yaml",
+    )
 
 
 def check_remote_code(repository: str, *, needed: bool, trusted: bool) -> Illegal | None:

@@ -92,7 +92,17 @@ runpy.run_path(script, run_name="__main__")
 
 
 def test_a_stop_before_the_program_has_its_group_ends_it_all_the_same(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", _SLOW_CHILD, str(ROOT / "host" / "watched.py"), "0", "10", "sh", "-c", f"sleep 1; touch {tmp_path}/went-on"]
+    words = [
+        sys.executable,
+        "-c",
+        _SLOW_CHILD,
+        str(ROOT / "host" / "process_guard.py"),
+        "0",
+        "10",
+        "sh",
+        "-c",
+        f"sleep 1; touch {tmp_path}/went-on",
+    ]
     done = subprocess.run(words, timeout=30, check=False)
     time.sleep(2)
     assert done.returncode == 128 + signal.SIGTERM

@@ -19,7 +19,7 @@ def test_one_engine_has_the_whole_card() -> None:
 
 def test_a_card_that_is_not_shared_takes_one_engine() -> None:
     done = place([_need("a", 1, 1), _need("b", 1, 1)], cards=1, free=8, shared=False)
-    assert [n.name for n in done.homeless] == ["b"]
+    assert [n.name for n in done.unplaced] == ["b"]
 
 
 def test_a_shared_card_takes_both_and_starts_the_larger_one_first() -> None:
@@ -45,9 +45,9 @@ def test_a_pinned_share_is_not_bargained_over() -> None:
 
 
 def test_a_packing_that_spreading_misses_is_found() -> None:
-    # Two cards of 6: spreading puts 3 and 3 apart and leaves 2+2+2 homeless by one; packed 3+3 and 2+2+2.
+    # Two cards of 6: spreading puts 3 and 3 apart and leaves 2+2+2 unplaced by one; packed 3+3 and 2+2+2.
     needs = [_need(n, size - 1, 1) for n, size in (("a", 3), ("b", 3), ("c", 2), ("d", 2), ("e", 2))]
-    assert not place(needs, cards=2, free=6, shared=True).homeless
+    assert not place(needs, cards=2, free=6, shared=True).unplaced
 
 
 NEEDS = st.lists(
@@ -65,8 +65,8 @@ def test_more_memory_never_houses_fewer_engines_and_no_card_overflows(
     needs: list[Need], cards: int, free: int, more: int, shared: bool
 ) -> None:
     less, larger = (place(needs, cards=cards, free=f, shared=shared) for f in (free, free + more))
-    if not less.homeless:
-        assert not larger.homeless
+    if not less.unplaced:
+        assert not larger.unplaced
     for card in (*less.cards, *larger.cards):
         assert card.unused >= -1e-6
         assert all(s.kv + 1e-9 >= s.need.kv_least for s in card.shares)

@@ -128,4 +128,6 @@ def test_the_kv_cache_costs_what_logs_say(name: str, bytes_a_token: int) -> None
 
 def test_what_vllm_refuses_in_float16_is_marked() -> None:
     for name, model in MODELS.items():
-        assert model.float16 == (not model.config["model_type"].startswith("gemma3") and model.quantization != "mxfp4"), name
+        assert model.float16 == (
+            not model.config["model_type"].startswith("gemma3") and model.quantization != "mxfp4"
+        ), name

@@ -25,7 +25,12 @@ DEPLOYMENT = {
     "status": {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
 }
 REPLICA_SETS = [
-    {"metadata": {"labels": {"pod-template-hash": name}, "annotations": {"deployment.kubernetes.io/revision": revision}}}
+    {
+        "metadata": {
+            "labels": {"pod-template-hash": name},
+            "annotations": {"deployment.kubernetes.io/revision": revision},
+        }
+    }
     for name, revision in (("old", "1"), ("new", "2"))
 ]
 SLICE = {"endpoints": [{"addresses": ["10.244.0.5"], "conditions": {"ready": True}}]}
@@ -50,7 +55,11 @@ class World:
         lists = {"/api/v1/nodes": self.nodes, "/api/v1/namespaces/local-ai-models/pods": self.pods}
         if path.endswith("/deployments/m"):
             found = self.deployments.pop(0) if len(self.deployments) > 1 else (self.deployments or [None])[0]
-            return httpx.Response(200, json=found) if found else httpx.Response(404, json={"kind": "Status", "status": "Failure"})
+            return (
+                httpx.Response(200, json=found)
+                if found
+                else httpx.Response(404, json={"kind": "Status", "status": "Failure"})
+            )
         if path.endswith("/replicasets"):
             return httpx.Response(200, json={"items": REPLICA_SETS})
         if path in lists or path.endswith("/endpointslices"):
@@ -73,7 +82,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     client = httpx.Client
     monkeypatch.setattr(
-        httpx, "Client", lambda **options: client(transport=httpx.MockTransport(made.answer), headers=options.get("headers"))
+        httpx,
+        "Client",
+        lambda **options: client(transport=httpx.MockTransport(made.answer), headers=options.get("headers")),
     )
     api = KubernetesApi(client(transport=httpx.MockTransport(made.answer), base_url="https://cluster"))
     monkeypatch.setattr(KubernetesApi, "from_kubeconfig", classmethod(lambda *_arguments, **_options: api))
@@ -87,7 +98,16 @@ def _check(**options: Any) -> Walk:
 def test_a_healthy_stack_is_walked_to_the_models_words(world: World) -> None:
     walk = _check()
     assert walk.ok
-    assert [h.name for h in walk.hops] == ["cluster", "node", "rollout", "pod", "service", "/v1/models", "chat", "streaming"]
+    assert [h.name for h in walk.hops] == [
+        "cluster",
+        "node",
+        "rollout",
+        "pod",
+        "service",
+        "/v1/models",
+        "chat",
+        "streaming",
+    ]
     assert walk.figures["text"] == "Paris."
     assert walk.figures["completionTokens"] == 4
     assert walk.figures["timeToFirstTokenSeconds"] >= 0
@@ -101,15 +121,32 @@ BREAKS: dict[str, tuple[str, Callable[[World], None], str]] = {
     "disk full": (
         "node",
         lambda w: setattr(
-            w, "nodes", [{**NODE, "status": {"conditions": [*NODE["status"]["conditions"], {"type": "DiskPressure", "status": "True"}]}}]
+            w,
+            "nodes",
+            [
+                {
+                    **NODE,
+                    "status": {
+                        "conditions": [*NODE["status"]["conditions"], {"type": "DiskPressure", "status": "True"}]
+                    },
+                }
+            ],
         ),
         "DiskPressure",
     ),
     "no pod": ("pod", lambda w: setattr(w, "pods", []), "no pod"),
     "no endpoint": ("service", lambda w: setattr(w, "slices", []), "no ready endpoint"),
-    "wrong model": ("/v1/models", lambda w: setattr(w, "models", {"data": [{"id": "other"}]}), "serves ['other'], not m"),
+    "wrong model": (
+        "/v1/models",
+        lambda w: setattr(w, "models", {"data": [{"id": "other"}]}),
+        "serves ['other'], not m",
+    ),
     "server error": ("/v1/models", lambda w: setattr(w, "status", 503), "answers 503"),
-    "empty answer": ("chat", lambda w: setattr(w, "chat", {"choices": [{"message": {"content": " "}}]}), "the answer is empty"),
+    "empty answer": (
+        "chat",
+        lambda w: setattr(w, "chat", {"choices": [{"message": {"content": " "}}]}),
+        "the answer is empty",
+    ),
     "empty stream": ("streaming", lambda w: setattr(w, "stream", "data: [DONE]\n\n"), "holds no text"),
     "broken stream": ("streaming", lambda w: setattr(w, "stream", "data: {oops\n\n"), "the stream broke"),
 }
@@ -141,7 +178,10 @@ def test_the_key_is_in_no_output(world: World) -> None:
 
 PODS = {
     "OOMKilled": (
-        {"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}, "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
+        {
+            "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        },
         "memory limit",
     ),
     "ErrImageNeverPull": ({"state": {"waiting": {"reason": "ErrImageNeverPull"}}}, "builds and imports"),
@@ -217,7 +257,9 @@ def test_a_rollout_under_way_is_named_with_its_pods_cause_where_nobody_waits(wor
     assert "m: rollout is broken: 0 of 1 replicas available; pod m-1: runs and is not ready" in failure.message
 
 
-def test_a_rollout_that_never_ends_is_given_up_at_its_own_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollout_that_never_ends_is_given_up_at_its_own_deadline(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = iter(range(0, 10_000, 20))
     monkeypatch.setattr(rollout.time, "monotonic", lambda: float(next(clock)))
     monkeypatch.setattr(rollout.time, "sleep", lambda _seconds: None)

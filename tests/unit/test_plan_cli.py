@@ -17,7 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.__main__ import app
-from cli.forgiving import find
+from cli.fuzzy_match import find
 from cli.plan import run as run_plan
 from cli.render.svg import plan_svg
 from components.rendered import objects

@@ -108,7 +108,9 @@ class Defaults:
     batched: int
 
 
-def defaults(rules: Behaviour, *, total_gib: float | None, gpu_name: str | None, max_model_len: int, multimodal: bool) -> Defaults:
+def defaults(
+    rules: Behaviour, *, total_gib: float | None, gpu_name: str | None, max_model_len: int, multimodal: bool
+) -> Defaults:
     """Big cards (70 GiB; since 0.9 not the A100, newest not GB10) get larger steps. V0 without chunked prefill steps over whole prompts."""
     name = (gpu_name or "").lower()
     if not rules.v1:
