@@ -103,14 +103,22 @@ def _syntax(error: yaml.YAMLError, text: str) -> Fault:
     number = min(mark.line, max(len(lines) - 1, 0))
     tabs = [n for n, line in enumerate(lines, 1) if "\t" in line[: len(line) - len(line.lstrip())]]
     if tabs and tabs[0] <= number + 1:
-        return Fault(tabs[0], "is indented with a tab, which YAML forbids", "use spaces; type: sed -i 's/\\t/  /g' FILE")
+        return Fault(
+            tabs[0], "is indented with a tab, which YAML forbids", "use spaces; type: sed -i 's/\\t/  /g' FILE"
+        )
     problem = str(getattr(error, "problem", "") or "cannot be read")
     if "another document" in problem:
-        return Fault(number + 1, "begins a second document, and a stack file is one", "remove the line --- and what follows it")
+        return Fault(
+            number + 1, "begins a second document, and a stack file is one", "remove the line --- and what follows it"
+        )
     if "undefined alias" in problem:
         remedy = "write the value out, or put a text that begins with * in quotes"
         return Fault(number + 1, "uses an alias (*name) before any anchor (&name) defines it", remedy)
-    return Fault(number + 1, f"is not YAML: {problem}", "correct that line or the one above it: indentation, quotes and brackets, colons")
+    return Fault(
+        number + 1,
+        f"is not YAML: {problem}",
+        "correct that line or the one above it: indentation, quotes and brackets, colons",
+    )
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,9 @@ class _Reading:
             return read
         if not self._full:
             limits = f"{_MOST_VALUES} values or {_DEEPEST} levels"
-            self._fault(node, f"grows through its aliases to more than {limits}", "write out what is needed, without aliases")
+            self._fault(
+                node, f"grows through its aliases to more than {limits}", "write out what is needed, without aliases"
+            )
         self._full = True
         return _Read(None)
 
@@ -174,7 +184,11 @@ class _Reading:
                 continue
             line = key_node.start_mark.line + 1
             if key in first:
-                self._fault(key_node, f"sets {shown(key)} a second time; the first is on line {first[key]}", "keep one of the two lines")
+                self._fault(
+                    key_node,
+                    f"sets {shown(key)} a second time; the first is on line {first[key]}",
+                    "keep one of the two lines",
+                )
             first.setdefault(key, line)
             if key == "<<":
                 merged = self._merged(value_node, read.value)
@@ -211,10 +225,14 @@ class _Reading:
                 self._fault(node, f"has the tag {_tag(node.tag)}, which no setting needs", "remove the tag")
                 return text
             if type(value) not in kinds:
-                self._fault(node, f"says {_tag(node.tag)}, and {shown(text)} is none", "remove the tag, or correct the value")
+                self._fault(
+                    node, f"says {_tag(node.tag)}, and {shown(text)} is none", "remove the tag, or correct the value"
+                )
                 return text
         if isinstance(value, date):
-            self._fault(node, f"holds {text}, which YAML takes for a date and Pulumi rewrites", f'put it in quotes: "{text}"')
+            self._fault(
+                node, f"holds {text}, which YAML takes for a date and Pulumi rewrites", f'put it in quotes: "{text}"'
+            )
             return text
         if isinstance(value, float) and not math.isfinite(value):
             self._fault(node, f"holds {text}, which is not a finite number", "write a number, or put a text in quotes")

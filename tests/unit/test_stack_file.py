@@ -70,7 +70,9 @@ def test_a_date_must_be_quoted_because_pulumi_would_rewrite_it(tmp_path: Path, t
 
 @pytest.mark.parametrize("text", [".inf", "-.Inf", "+.INF", ".nan", ".NaN"])
 def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, text: str) -> None:
-    assert _problems(tmp_path, f"config:\n  machine: [{text}]\n") == [("line 2", f"holds {text}, which is not a finite number")]
+    assert _problems(tmp_path, f"config:\n  machine: [{text}]\n") == [
+        ("line 2", f"holds {text}, which is not a finite number")
+    ]
 
 
 def test_a_good_file_gives_the_map_that_a_language_host_gets(tmp_path: Path) -> None:
@@ -112,7 +114,9 @@ def test_a_key_means_the_same_with_and_without_the_projects_name(tmp_path: Path,
 
 
 def test_a_byte_order_mark_windows_line_ends_and_an_end_mark_do_no_harm(tmp_path: Path) -> None:
-    assert _read(tmp_path, b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode() + b"...\r\n").own["cluster"] == {"driver": "embedded"}
+    assert _read(tmp_path, b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode() + b"...\r\n").own["cluster"] == {
+        "driver": "embedded"
+    }
 
 
 def test_what_pulumi_itself_writes_into_a_stack_file_is_let_through(tmp_path: Path) -> None:
@@ -138,7 +142,9 @@ def test_an_empty_list_stays_a_list_and_an_empty_map_a_map(tmp_path: Path) -> No
 
 
 def test_an_encrypted_value_of_a_declared_key_is_a_placeholder(tmp_path: Path) -> None:
-    config = _read(tmp_path, GOOD + f"  local-ai-lab:apiKey:\n    secure: {SECRET}\n  huggingFaceToken: {{secure: {SECRET}}}\n")
+    config = _read(
+        tmp_path, GOOD + f"  local-ai-lab:apiKey:\n    secure: {SECRET}\n  huggingFaceToken: {{secure: {SECRET}}}\n"
+    )
     assert config.own["apiKey"] == config.own["huggingFaceToken"] == config.flat["local-ai-lab:apiKey"] == "[secret]"
     assert config.own_secret_keys == {"apiKey", "huggingFaceToken"}
     assert config.secret_keys == {"local-ai-lab:apiKey", "local-ai-lab:huggingFaceToken"}
@@ -193,7 +199,11 @@ def test_everything_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_every_fault_of_the_yaml_itself_is_said_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
-    text = "config:\n  machine: {a: 1, a: 2}\n  cluster: 2024-01-01\n" + "  # x\n" * 8 + "  models: [.inf]\n  models: {1: 2}\n"
+    text = (
+        "config:\n  machine: {a: 1, a: 2}\n  cluster: 2024-01-01\n"
+        + "  # x\n" * 8
+        + "  models: [.inf]\n  models: {1: 2}\n"
+    )
     assert _problems(tmp_path, text) == [
         ("line 2", "sets a a second time; the first is on line 2"),
         ("line 3", "holds 2024-01-01, which YAML takes for a date and Pulumi rewrites"),
@@ -219,7 +229,9 @@ def test_a_tab_that_yaml_allows_is_let_through(tmp_path: Path) -> None:
     }
 
 
-LAUGHS = "config:\n  a0: &a0 [lol, lol]\n" + "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 60))
+LAUGHS = "config:\n  a0: &a0 [lol, lol]\n" + "".join(
+    f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 60)
+)
 DEEP = {
     "lists": "[" * 200_000,
     "maps": "{a: " * 200_000,
