@@ -9,14 +9,14 @@ from benchmarks.timing import seconds, spread
 from stacks.planning.build import build_plan
 from stacks.settings import Settings
 from stacks.stack_file import read_stack, stack_names
-from stacks.stack_yaml import _BaseLoader
+from stacks.stack_yaml import _Loader
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
     """Prints one line a stack and step."""
-    sys.stdout.write(f"YAML loader: {_BaseLoader.__name__}\n")
+    sys.stdout.write(f"YAML loader: {_Loader.__name__}\n")
     for stack in stack_names(ROOT):
         config = read_stack(ROOT, stack)
         settings = Settings.from_config(config.own)

@@ -170,10 +170,7 @@ def _read_map(path: Path) -> dict[str, Any]:
     document, faults = stack_yaml.load(text)
     if faults:
         raise SettingsError(
-            [
-                Problem(path.name, f"line {f.line}" if f.line else "", f.message, f.remedy.replace("FILE", path.name))
-                for f in faults
-            ]
+            [Problem(path.name, f"line {f.line}", f.message, f.remedy.replace("FILE", path.name)) for f in faults]
         )
     if document is None:
         raise refuse("the file is empty", _EXAMPLE)

@@ -12,6 +12,7 @@ from cli.pulumi.workspace import scratch
 from stacks.settings import PROJECT
 from stacks.stack_file import read_stack
 from tests.support.stacks import ROOT, STACKS, plan, preview
+from tests.unit.test_stack_file import ALIKE
 
 pytestmark = pytest.mark.e2e
 
@@ -87,6 +88,18 @@ def test_lab_reads_a_stack_file_as_pulumi_does(tmp_path, stack):
         if key.startswith(f"{PROJECT}:")
     }
     assert own == theirs
+
+
+def test_pulumi_reads_every_word_that_lab_reads_as_lab_does():
+    stack = STACKS[0]
+    with scratch(ROOT, stack, get_pulumi(plan(stack))) as workspace:
+        words = [f"    k{number}: {text}\n" for number, (text, _) in enumerate(ALIKE)]
+        workspace.config.write_text(f"config:\n  {PROJECT}:machine:\n{''.join(words)}")
+        said = json.loads(workspace.call("config", "--json", "--stack", stack, "--config-file", str(workspace.config)))
+    theirs = said[f"{PROJECT}:machine"]["objectValue"]
+    assert sorted((key, repr(value)) for key, value in theirs.items()) == sorted(
+        (f"k{number}", repr(value)) for number, (_, value) in enumerate(ALIKE)
+    )
 
 
 _UNITS = {"": 1, "m": 0.001, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}

@@ -112,7 +112,13 @@ BY_HAND = [
     _by_hand(
         "the name vllm", CPU, lambda c: c["models"][0].update(name="vllm"), "local-ai-lab:models[0].name", "VLLM_PORT"
     ),
-    _by_hand("257 models", CPU, lambda c: c["models"].extend([_model()] * 256), "local-ai-lab:models", "257 entries"),
+    _by_hand(
+        "257 models",
+        CPU,
+        lambda c: c["models"].extend(_model() for _ in range(256)),
+        "local-ai-lab:models",
+        "257 entries",
+    ),
     _by_hand(
         "an embedded cluster for a GPU",
         GPU,
@@ -241,7 +247,7 @@ def test_the_program_refuses_the_configuration_and_registers_nothing(case: Case)
     assert registered == []
     assert not result.ok
     assert len(errors) == 1
-    named = tuple(re.split(r"[.\[]", n)[0] for n in case.names) if case.unreadable else case.names
+    named = tuple(re.split(r"[.\[]", n)[0] for n in case.names) if case.infinite else case.names
     assert [n for n in named if n not in errors[0]] == [], errors[0]
     _readable(errors[0])
 
@@ -280,16 +286,22 @@ BAD_FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "a key that is a list": ("config:\n  ? [1]\n  : 2\n", ("line 2", "a list or a map as a key")),
     "two documents": ("config: {}\n---\nconfig: {}\n", ("line 2", "begins a second document")),
     "an alias of nothing": ("config:\n  a: *b\n", ("line 2", "alias")),
-    "an alias of itself": ("config: &a\n  machine: *a\n", ("line 1", "an alias to itself")),
-    "a merge of a text": ("config:\n  machine:\n    <<: x\n", ("line 3", "merges (<<) something that is no map")),
+    "an alias of itself": (
+        "config: &a\n  machine: *a\n",
+        ("line 1", "line 2", "an anchor (&name) or an alias (*name)"),
+    ),
+    "a merge": (
+        "config:\n  machine:\n    <<: {a: 1}\n",
+        ("line 3", "holds <<, which YAML readers take for different things"),
+    ),
     "a Python object": (
         "config:\n  machine: !!python/object/apply:os.system [id]\n",
         ("line 2", "the tag !!python/object/apply:os.system"),
     ),
     "a binary tag": ("config:\n  machine: !!binary aGk=\n", ("line 2", "the tag !!binary")),
     "a set": ("config:\n  machine: !!set {a, b}\n", ("line 2", "the tag !!set")),
-    "a false tag": ("config:\n  machine: !!int abc\n", ("line 2", "says !!int, and abc is none")),
-    "a false truth": ("config:\n  machine: !!bool maybe\n", ("line 2", "says !!bool, and maybe is none")),
+    "a false tag": ("config:\n  machine: !!int abc\n", ("line 2", "the tag !!int")),
+    "a false truth": ("config:\n  machine: !!bool maybe\n", ("line 2", "the tag !!bool")),
     "a date": ("config:\n  machine: 2024-01-01\n", ("line 2", 'in quotes: "2024-01-01"')),
     "an unknown top-level key": (
         "config:\n  machine: {kind: cpu}\nconfg: {}\n",
@@ -300,16 +312,7 @@ BAD_FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "billion laughs": (
         "config:\n  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
         + "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30)),
-        ("grows through its aliases",),
-    ),
-    "a chain of aliases": (
-        "config:\n  a0: &a0 [x]\n" + "".join(f"  a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 2000)),
-        ("grows through its aliases", "32 levels"),
-    ),
-    "merged laughs": (
-        "config:\n  a0: &a0 {x: 1}\n"
-        + "".join(f"  a{n}: &a{n} {{p: *a{n - 1}, q: *a{n - 1}, <<: *a{n - 1}}}\n" for n in range(1, 60)),
-        ("grows through its aliases",),
+        ("line 2", "uses an anchor (&name)"),
     ),
     "a hundred thousand brackets": (
         "config: " + "[" * 100_000 + "]" * 100_000,
@@ -386,7 +389,7 @@ COMMAND_LINES = {
     "a wrong type": (BY_HAND[5].yaml, ("local-ai-lab:models[0].port", "80 is too small")),
     "an unknown model": (BY_HAND[1].yaml, ("models[0].model", "gpt-9")),
     "a plan that cannot work": (BY_HAND[-5].yaml, ("contextTokens",)),
-    "a bomb": (BAD_FILES["billion laughs"][0], ("grows through its aliases",)),
+    "a bomb": (BAD_FILES["billion laughs"][0], ("uses an anchor (&name)",)),
     "brackets without end": (BAD_FILES["a hundred thousand brackets"][0], ("nested more than 32 levels",)),
     "binary": (BAD_FILES["binary"][0], ("is not UTF-8 text",)),
     "an unprintable key": ('config:\n  "\\e[31m\\u202e": x\n', ("no such setting",)),

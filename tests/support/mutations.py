@@ -61,16 +61,21 @@ class Case:
 
     @property
     def unreadable(self) -> bool:
-        """Whether the file is refused as such, because it holds what no configuration can."""
-        return _holds_no_number(self.config)
+        """Whether the file is refused as such, because YAML readers take one of its numbers for different things."""
+        return self.infinite or any(isinstance(value, int) and abs(value) >= 2**63 for value in _scalars(self.config))
+
+    @property
+    def infinite(self) -> bool:
+        """Whether it holds what no configuration can."""
+        return any(isinstance(value, float) and not math.isfinite(value) for value in _scalars(self.config))
 
 
-def _holds_no_number(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return any(_holds_no_number(v) for v in value.values())
-    if isinstance(value, list):
-        return any(_holds_no_number(v) for v in value)
-    return isinstance(value, float) and not math.isfinite(value)
+def _scalars(value: object) -> Iterator[object]:
+    if isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _scalars(inner)
+    else:
+        yield value
 
 
 @dataclass(frozen=True)
