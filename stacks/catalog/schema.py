@@ -8,8 +8,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
+
+from stacks.catalog.versions import parse
 
 T = TypeVar("T")
 
@@ -132,6 +134,12 @@ class Image(Entry):
     unpacked_gib: Fact[float] = Field(alias="unpackedGiB")
     compressed_gib: Fact[float] = Field(alias="compressedGiB")
     pull_policy: Literal["IfNotPresent", "Never"]
+
+    @model_validator(mode="after")
+    def _runs_a_known_version(self) -> Image:
+        if self.device != "none":
+            parse(self.engine_version or "")  # pydantic turns its ValueError into a message
+        return self
 
     @property
     def reference(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stacks.catalog.legality import Backend, KvDtype, load
+from stacks.catalog.versions import parse
 
 Capability = tuple[int, int]
 
@@ -26,17 +27,6 @@ class Illegal:
         return f"{self.what}; it would end with: {self.would_say} Nearest: {self.nearest}."
 
 
-def version(text: str) -> tuple[int, ...]:
-    """`0.31.0` as a tuple that compares; a suffix such as rc1 or +cu129 does not count."""
-    parts = []
-    for part in text.partition("+")[0].split("."):
-        digits = part[: next((n for n, c in enumerate(part) if not c.isdigit()), len(part))]
-        if not digits:
-            break
-        parts.append(int(digits))
-    return tuple(parts)
-
-
 def capability(text: str) -> Capability:
     """`7.5` as (7, 5)."""
     major, minor = text.split(".")
@@ -46,8 +36,8 @@ def capability(text: str) -> Capability:
 def minimum_capability(method: str, engine: str) -> Capability | None:
     """The least compute capability on which `method` has kernels in version `engine`; None for a method that the table lacks."""
     rule = load().quantization.get(method)
-    rows = [m for m in rule.minimum if version(m.since) <= version(engine)] if rule else []
-    return capability(max(rows, key=lambda m: version(m.since)).capability) if rows else None
+    rows = [m for m in rule.minimum if parse(m.since) <= parse(engine)] if rule else []
+    return capability(max(rows, key=lambda m: parse(m.since)).capability) if rows else None
 
 
 def check_quantization(method: str | None, card: Capability, engine: str) -> Illegal | None:
@@ -125,7 +115,7 @@ def check_kv_dtype(kv_dtype: KvDtype, card: Capability, engine: str, *, method: 
 def attention_backend(card: Capability, engine: str) -> Backend | None:
     """The backend that this version picks on the card by itself; None where it has none (cards below 7.0)."""
     for row in load().attention:
-        if capability(row.capability) <= card < capability(row.below) and version(row.since) <= version(engine):
+        if capability(row.capability) <= card < capability(row.below) and parse(row.since) <= parse(engine):
             return row
     return None
 
@@ -158,7 +148,7 @@ def check_remote_code(repository: str, *, needed: bool, trusted: bool) -> Illega
 def check_sharing(engine: str) -> Illegal | None:
     """Whether several engines of this version may share a card."""
     least = load().sharing.minimum
-    if version(engine) >= version(least.value):
+    if parse(engine) >= parse(least.value):
         return None
     what = f"vLLM {engine} counts its neighbours' memory as its own"
     return Illegal(what, "No available memory for the cache blocks.", f"vLLM {least.value} or newer", least.source)
@@ -166,7 +156,7 @@ def check_sharing(engine: str) -> Illegal | None:
 
 def has_kv_bytes(engine: str) -> bool:
     """Whether --kv-cache-memory-bytes exists in this version."""
-    return version(engine) >= version(load().sharing.kv_bytes.value)
+    return parse(engine) >= parse(load().sharing.kv_bytes.value)
 
 
 def _dotted(card: Capability) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from stacks import names
 from stacks.catalog import Catalog
+from stacks.catalog.versions import parse
 from stacks.planning.draft import EngineChoice
-from stacks.planning.legality import version
 
 
 def vllm_args(*, name: str, directory: str, choice: EngineChoice, drain_seconds: int) -> tuple[str, ...]:
@@ -40,7 +40,5 @@ def vllm_args(*, name: str, directory: str, choice: EngineChoice, drain_seconds:
 
 def unknown_flags(args: tuple[str, ...], engine_version: str, catalog: Catalog) -> list[str]:
     """Options that the catalogue does not list for this engine version."""
-    have = version(engine_version)
-    return [
-        a for a in args if a.startswith("--") and (a not in catalog.flags or version(catalog.flags[a].since) > have)
-    ]
+    have, flags = parse(engine_version), catalog.flags
+    return [a for a in args if a.startswith("--") and (a not in flags or parse(flags[a].since) > have)]

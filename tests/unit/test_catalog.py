@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from stacks.catalog import Fact, load
+from stacks.catalog.schema import Image
 from stacks.errors import CatalogError
 from stacks.planning.networks import network
 from tests.support.stacks import ROOT
@@ -55,6 +56,13 @@ def test_an_image_without_a_digest_says_why() -> None:
     for name, image in load().images.items():
         assert image.digest_source if image.digest else image.digest_note, name
         assert image.tag not in ("", "latest"), name
+
+
+@pytest.mark.parametrize("version", [None, "", "newest"])
+def test_an_image_of_an_engine_names_a_version_that_can_be_read(version: str | None) -> None:
+    image = load().images["vllm-cuda"].model_dump(by_alias=True)
+    with pytest.raises(ValueError, match="Invalid version"):
+        Image.model_validate({**image, "engineVersion": version})
 
 
 def test_a_model_without_a_revision_says_why() -> None:

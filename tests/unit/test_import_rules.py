@@ -19,7 +19,7 @@ ALLOWED_OWN = {
     "__main__": tuple(f for f in FOLDERS if f != "cli"),
 }
 ALLOWED_OTHERS = {
-    "stacks": ("pydantic", "pydantic_core", "yaml"),
+    "stacks": ("packaging", "pydantic", "pydantic_core", "yaml"),
     "components": ("pulumi", "pulumi_kubernetes", "pulumi_command"),
     "host": ("httpx", "pydantic", "yaml", "cryptography"),
     "probes": ("httpx", "yaml"),

@@ -5,6 +5,7 @@ import pytest
 from stacks.catalog import load as catalog
 from stacks.catalog.legality import KvDtype
 from stacks.catalog.legality import load as table
+from stacks.catalog.versions import parse
 from stacks.planning import legality
 
 TURING, AMPERE, ADA, HOPPER, BLACKWELL = (7, 5), (8, 6), (8, 9), (9, 0), (12, 0)
@@ -120,9 +121,10 @@ def test_engines_that_charge_their_neighbours_may_not_share_a_card() -> None:
 
 
 def test_a_version_with_a_suffix_compares_by_its_numbers() -> None:
-    assert legality.version("0.31.0rc1") == (0, 31, 0)
-    assert legality.version("0.31.0+cu129") == (0, 31, 0)
-    assert legality.version("0.9") < legality.version("0.10.2")
+    assert parse("0.31.0rc1") == parse("0.31.0+cu129") == parse("v0.31") == (0, 31, 0)
+    assert parse("0.9") < parse("0.10.2")
+    with pytest.raises(ValueError, match="newest"):
+        parse("newest")
 
 
 def test_awq_computes_in_float16_and_a_bfloat16_checkpoint_falls_back_on_turing() -> None:

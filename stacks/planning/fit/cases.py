@@ -7,6 +7,7 @@ Only `id`, `kind` and `input` of a case are ever read, never what was observed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -88,7 +89,7 @@ def read(row: Mapping[str, Any]) -> Case:
         row["id"],
         EngineRun(
             architecture=architecture,
-            version=given.get("vllm_version") or _NEWEST,
+            version=_version(given.get("vllm_version")),
             engine=_engine(given.get("engine")),
             total_gib=_positive(given.get("gpu_total_gib")),
             free_gib=_positive(given.get("gpu_free_gib")),
@@ -133,6 +134,12 @@ def answer(case: Case) -> dict[str, Any]:
         "failed": None if found.failed is None else str(found.failed),
         "notes": list(found.notes),
     }
+
+
+def _version(said: str | None) -> str:
+    """The first version in what a report says ("0.8.5 (log lines)", ">=0.30"); the newest where it names none."""
+    found = re.search(r"\d+\.\d+(\.\d+)?", said or "")
+    return found[0] if found else _NEWEST
 
 
 def _windows(name: str | None, total_gib: float | None) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
+
+from stacks.catalog.versions import Release, parse
 
 Accounting = Literal["peak", "device", "growth", "consumed"]
 """How the budget is charged.
@@ -21,7 +22,7 @@ consumed: what the process consumed since the snapshot, by the free memory of th
 class Behaviour:
     """What one version of one engine does. Each field names the file where it was read."""
 
-    version: tuple[int, int, int]
+    version: Release
     v1: bool
     accounting: Accounting
     """vllm/worker/worker.py, vllm/utils.py memory_profiling, vllm/v1/worker/gpu_worker.py determine_available_memory."""
@@ -53,12 +54,6 @@ class Behaviour:
     """Granularity in tokens of the block that is raised to hold a recurrent state beside MLA: 128 since 0.30, platforms/interface.py."""
     align_states: bool
     """Prefix caching, with two states a request, is on by default for recurrent layers."""
-
-
-def parse(version: str) -> tuple[int, int, int]:
-    """(major, minor, patch) of "0.10.2", "v0.11", "0.20.0rc1"; anything unreadable counts as the newest that was read, 0.33.0."""
-    found = re.match(r"\D*(\d+)\.(\d+)(?:\.(\d+))?", version)
-    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else (0, 33, 0)
 
 
 def engine_of(version: str, capability: tuple[int, int] | None) -> Literal["V0", "V1"]:
