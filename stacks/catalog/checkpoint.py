@@ -13,22 +13,13 @@ from typing import Any
 
 from stacks.catalog.entries import read_yaml
 from stacks.catalog.loader import load, ships
-from stacks.catalog.schema import Model, Quantization, is_id, text_config
+from stacks.catalog.quantization import METHODS, SCHEMES, UnknownQuantizationError, scheme
+from stacks.catalog.schema import Model, is_id, text_config
 from stacks.errors import CatalogError, LabError, shown
 from stacks.planning.fit.hf_config import read_hf_config
 
 GIB = 2**30
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_METHODS: dict[str, Quantization] = {
-    "awq": "awq",
-    "gptq": "gptq",
-    "fp8": "fp8",
-    "fbgemm_fp8": "fp8",
-    "compressed-tensors": "compressed-tensors",
-    "bitsandbytes": "bitsandbytes",
-    "mxfp4": "mxfp4",
-}
-_MODELOPT: dict[str, Quantization] = {"FP8": "fp8", "NVFP4": "nvfp4"}
 _PACKED = frozenset({"I32", "U8"})  # dtypes that hold several quantized values in one
 # vLLM config/model.py: float16 makes their numbers overflow
 _NOT_IN_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
@@ -89,12 +80,12 @@ def entry(found: Found, *, name: str | None) -> tuple[str, dict[str, Any]]:
     ident = name or suggested_id(found.repository or found.where)
     config = found.config if isinstance(found.config, Mapping) else {}
     problems = [*found.problems, *_id_problems(ident), *_file_problems(found), *_config_problems(config)]
-    quantization, unknown = _quantization(config)
-    if unknown:
-        known = ", ".join(sorted({*_METHODS, "modelopt"}))
-        problems.append(
-            (f"its quantization {shown(unknown)} is none that vLLM and the planner know", f"choose one of: {known}")
-        )
+    quantization = None
+    try:
+        quantization = scheme(config)
+    except UnknownQuantizationError as error:
+        message = f"its quantization {shown(str(error))} is none that vLLM and the planner know"
+        problems.append((message, f"choose one of: {', '.join(METHODS)}"))
     if problems:
         raise CheckpointError(found.where, problems)
     document = _document(found, ident, config, quantization)
@@ -185,19 +176,7 @@ def _config_problems(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     return []
 
 
-def _quantization(config: Mapping[str, Any]) -> tuple[Quantization | None, str | None]:
-    """The catalogue's word for the checkpoint's quantization, or what it says where there is no such word."""
-    quantized = config.get("quantization_config") or text_config(config).get("quantization_config")
-    if not isinstance(quantized, Mapping):
-        return None, None
-    method = str(quantized.get("quant_method") or "")
-    if method == "modelopt" or (not method and quantized.get("quant_algo")):
-        algorithm = str(quantized.get("quant_algo") or "")
-        return (_MODELOPT[algorithm], None) if algorithm in _MODELOPT else (None, f"modelopt {algorithm}".strip())
-    return (_METHODS[method], None) if method in _METHODS else (None, method or "without a quant_method")
-
-
-def _document(found: Found, ident: str, config: Mapping[str, Any], quantization: Quantization | None) -> dict[str, Any]:
+def _document(found: Found, ident: str, config: Mapping[str, Any], quantization: str | None) -> dict[str, Any]:
     dtype = str(
         config.get("torch_dtype") or config.get("dtype") or text_config(config).get("torch_dtype") or "bfloat16"
     )
@@ -239,7 +218,7 @@ def _gib(size: float) -> float:
     return max(0.001, round(size / GIB, 3))
 
 
-def _parameters(found: Found, quantization: Quantization | None, stored: int, dtype: str) -> str:
+def _parameters(found: Found, quantization: str | None, stored: int, dtype: str) -> str:
     """How many parameters, from the tensors' dtypes where they are known: packed ones count as what they unpack to."""
     if found.elements:
         bits = {"I32": _BITS // 4, "U8": 2} if quantization else {}
@@ -254,7 +233,7 @@ def _parameters(found: Found, quantization: Quantization | None, stored: int, dt
         count = (
             stored / (4 if dtype == "float32" else 2)
             if quantization is None
-            else stored / (1 if quantization == "fp8" else 0.6)
+            else stored / (1 if SCHEMES[quantization].size >= 1 else 0.6)
         )
     if count >= 1e9:
         return f"{count / 1e9:.3g}B"

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from stacks.catalog.quantization import SERVED, scheme
 from stacks.catalog.versions import parse
 
 T = TypeVar("T")
 
-Quantization = Literal["awq", "gptq", "fp8", "int8", "compressed-tensors", "bitsandbytes", "nvfp4", "mxfp4"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 Task = Literal["chat", "completion", "embedding"]
 
@@ -90,7 +90,7 @@ class Model(Entry):
     family: str = Field(pattern=_ID)
     smaller: str | None = Field(default=None, pattern=_ID)
     parameters: str = Field(pattern=r"^[0-9]+(\.[0-9]+)?[MB]$")
-    quantization: Quantization | None
+    quantization: str | None = Field(description="a name of stacks/catalog/quantization.py; null in 16 bit")
     checkpoint_dtype: Dtype
     float16: bool = Field(description="whether vLLM serves this architecture in float16")
     weights_gib: Fact[Positive] = Field(alias="weightsGiB")
@@ -105,6 +105,19 @@ class Model(Entry):
         if not isinstance(config.get("model_type"), str):
             raise ValueError("needs model_type, as in config.json")  # noqa: TRY004  (pydantic turns ValueError into a message)
         return config
+
+    @field_validator("quantization")
+    @classmethod
+    def _is_served_from_safetensors(cls, name: str | None) -> str | None:
+        if name is not None and name not in SERVED:
+            raise ValueError(f"is none of {', '.join(SERVED)}")
+        return name
+
+    @model_validator(mode="after")
+    def _is_quantized_as_its_config_says(self) -> Model:
+        if (said := scheme(self.config)) != self.quantization:
+            raise ValueError(f"quantization is {self.quantization or 'null'}, and config says {said or 'none'}")
+        return self
 
     @property
     def parameter_count(self) -> float:

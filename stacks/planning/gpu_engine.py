@@ -14,7 +14,6 @@ from stacks.planning.cards import Need
 from stacks.planning.draft import Inputs, Notes, gib
 from stacks.planning.fit import Architecture, EngineRun, Prediction, Verdict, kv_needed_gib, predict
 from stacks.planning.fit.graphs import context_gib
-from stacks.planning.quantization import kernels, predicted
 from stacks.settings import NvidiaMachine, VllmModel
 
 _LEAST_UTILIZATION = 0.01
@@ -139,9 +138,12 @@ def draft_gpu(
     driver.
     """
     number, gpu = inputs.catalog.number, inputs.catalog.gpu(machine.gpu)
-    version, method = image.engine_version or "", kernels(model)
+    version = image.engine_version or ""
     dtype, source, reason = legality.dtype_for(
-        checkpoint=model.checkpoint_dtype, method=method, float16_works=model.float16, card=gpu.capability
+        checkpoint=model.checkpoint_dtype,
+        quantization=model.quantization,
+        float16_works=model.float16,
+        card=gpu.capability,
     )
     notes.decide("dtype", dtype, "derived", source, reason)
     _check(wish, model, gpu, dtype, version, notes)
@@ -184,7 +186,7 @@ def draft_gpu(
         enforce_eager=bool(wish.pin.enforce_eager),
         dtype=_dtype(dtype),
         kv_cache_dtype=wish.kv_cache_dtype,
-        quantization=predicted(model),
+        quantization=model.quantization,
         checkpoint_gib=model.weights_gib.value,
         multimodal=architecture.vision is not None,
     )
@@ -218,12 +220,11 @@ def _dtype(name: str) -> Literal["bfloat16", "float16", "float32"]:
 
 def _check(wish: VllmModel, model: Model, gpu: Gpu, dtype: str, version: str, notes: Notes) -> None:
     """Everything of legality.py that concerns one engine."""
-    method = kernels(model)
     for illegal in (
         legality.check_attention(gpu.capability, version),
-        legality.check_quantization(method, gpu.capability, version),
+        legality.check_quantization(model.quantization, gpu.capability, version),
         legality.check_dtype(dtype, gpu.capability, gpu.name),
-        legality.check_kv_dtype(wish.kv_cache_dtype, gpu.capability, version, method=method),
+        legality.check_kv_dtype(wish.kv_cache_dtype, gpu.capability, version, quantization=model.quantization),
         legality.check_remote_code(model.repository, needed="auto_map" in model.config, trusted=wish.trust_remote_code),
     ):
         if illegal:

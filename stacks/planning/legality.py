@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stacks.catalog.legality import Backend, KvDtype, load
+from stacks.catalog.legality import Backend, KvDtype, Method, load
+from stacks.catalog.quantization import SCHEMES, SERVED
 from stacks.catalog.versions import parse
 
 Capability = tuple[int, int]
@@ -33,43 +34,42 @@ def capability(text: str) -> Capability:
     return int(major), int(minor)
 
 
-def minimum_capability(method: str, engine: str) -> Capability | None:
-    """The least compute capability on which `method` has kernels in version `engine`; None for a method that the table lacks."""
-    rule = load().quantization.get(method)
-    rows = [m for m in rule.minimum if parse(m.since) <= parse(engine)] if rule else []
-    return capability(max(rows, key=lambda m: parse(m.since)).capability) if rows else None
+def minimum_capability(quantization: str, engine: str) -> Capability:
+    """The least compute capability on which the scheme has kernels in version `engine`."""
+    rows = [m for m in _rule(quantization).minimum if parse(m.since) <= parse(engine)]
+    return capability(max(rows, key=lambda m: parse(m.since)).capability)
 
 
-def check_quantization(method: str | None, card: Capability, engine: str) -> Illegal | None:
+def _rule(quantization: str) -> Method:
+    return load().quantization[SCHEMES[quantization].method]
+
+
+def check_quantization(quantization: str | None, card: Capability, engine: str) -> Illegal | None:
     """Whether the checkpoint's quantization runs on the card."""
-    if method is None:
-        return None
-    least = minimum_capability(method, engine)
-    if least is None:
-        known = ", ".join(sorted(load().quantization))
-        return Illegal(
-            f"no rule is known for quantization {method}",
-            "(not checked)",
-            f"a model in one of {known}",
-            "legality.yaml",
-        )
-    if card >= least:
+    if quantization is None or card >= (least := minimum_capability(quantization, engine)):
         return None
     said = (
-        f"The quantization method {method} is not supported for the current GPU. Minimum capability: {_number(least)}. "
-        f"Current capability: {_number(card)}."
+        f"The quantization method {SCHEMES[quantization].method} is not supported for the current GPU. "
+        f"Minimum capability: {_number(least)}. Current capability: {_number(card)}."
     )
-    legal = [name for name in load().quantization if (low := minimum_capability(name, engine)) and low <= card]
-    what = f"{method} has kernels from compute capability {_dotted(least)} on in vLLM {engine}, and the card has {_dotted(card)}"
-    return Illegal(what, said, f"a 16-bit checkpoint or one in {', '.join(legal)}", load().quantization[method].source)
+    legal = [name for name in SERVED if minimum_capability(name, engine) <= card]
+    what = f"{quantization} has kernels from compute capability {_dotted(least)} on in vLLM {engine}"
+    return Illegal(
+        f"{what}, and the card has {_dotted(card)}",
+        said,
+        f"a 16-bit checkpoint or one in {', '.join(legal)}",
+        _rule(quantization).source,
+    )
 
 
-def dtype_for(*, checkpoint: str, method: str | None, float16_works: bool, card: Capability) -> tuple[str, str, str]:
+def dtype_for(
+    *, checkpoint: str, quantization: str | None, float16_works: bool, card: Capability
+) -> tuple[str, str, str]:
     """(dtype, source, reason) for a legal combination; for an illegal one the checkpoint's own (see `check_dtype`)."""
-    rule = load().quantization.get(method or "")
+    rule = _rule(quantization) if quantization else None
     runs_bfloat16 = card >= capability(load().dtypes["bfloat16"].capability)
     if rule and checkpoint not in rule.dtypes:
-        return rule.dtypes[0], rule.source, f"{method} computes in {' or '.join(rule.dtypes)}"
+        return rule.dtypes[0], rule.source, f"{quantization} computes in {' or '.join(rule.dtypes)}"
     if checkpoint == "bfloat16" and not runs_bfloat16 and float16_works and not (rule and "float16" not in rule.dtypes):
         reason = f"bfloat16 needs compute capability 8.0, the card has {_dotted(card)}"
         return "float16", load().dtypes["bfloat16"].source, reason
@@ -89,12 +89,14 @@ def check_dtype(dtype: str, card: Capability, gpu_name: str) -> Illegal | None:
     return Illegal(what, said, "a model that vLLM serves in float16", rule.source)
 
 
-def check_kv_dtype(kv_dtype: KvDtype, card: Capability, engine: str, *, method: str | None = None) -> Illegal | None:
+def check_kv_dtype(
+    kv_dtype: KvDtype, card: Capability, engine: str, *, quantization: str | None = None
+) -> Illegal | None:
     """Whether the KV cache may be kept in `kv_dtype` on the card."""
     if kv_dtype == "auto":
         return None
     rule = load().kv_cache[kv_dtype]
-    if kv_dtype == "fp8_e5m2" and method == "fp8":
+    if kv_dtype == "fp8_e5m2" and quantization in ("fp8", "fp8_block"):
         said = "fp8_e5m2 kv-cache is not supported with fp8 checkpoints."
         return Illegal(
             "an FP8 checkpoint excludes an e5m2 KV cache", said, "kvCacheDtype: auto", "vllm/attention/layer.py"
@@ -102,7 +104,7 @@ def check_kv_dtype(kv_dtype: KvDtype, card: Capability, engine: str, *, method: 
     if card >= capability(rule.capability):
         return None
     nearest: KvDtype = rule.instead
-    if nearest != "auto" and check_kv_dtype(nearest, card, engine, method=method):
+    if nearest != "auto" and check_kv_dtype(nearest, card, engine, quantization=quantization):
         nearest = "auto"
     if card >= capability(load().kv_cache["fp8_e5m2"].capability):
         said = "type fp8e4nv not supported in this architecture. The supported fp8 dtypes are ('fp8e4b15', 'fp8e5')"

@@ -11,7 +11,7 @@ from stacks.planning.fit.hf_config import read_hf_config
 
 MODELS = load().models
 GIB = 2**30
-BITS = {None: 16.0, "awq": 4.16, "gptq": 4.16, "compressed-tensors": 4.125, "fp8": 8.0, "mxfp4": 4.25}
+BITS = {None: 16.0, "awq": 4.16, "gptq": 4.16, "w4a16": 4.125, "fp8": 8.0, "fp8_block": 8.0, "mxfp4": 4.25}
 
 
 def test_the_seeds_models_and_the_common_families_are_there() -> None:
@@ -22,7 +22,7 @@ def test_the_seeds_models_and_the_common_families_are_there() -> None:
         "bge-base-en-v1.5", "qwen2.5-7b-instruct", "qwen3-8b", "gemma-3-4b-it", "gpt-oss-20b", "gemma-3-270m", "qwen2.5-1.5b-instruct",
     ):  # fmt: skip
         assert name in MODELS
-    assert {m.quantization for m in MODELS.values()} >= {None, "awq", "gptq", "fp8", "mxfp4", "compressed-tensors"}
+    assert {m.quantization for m in MODELS.values()} >= {None, "awq", "gptq", "fp8", "mxfp4", "w4a16"}
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

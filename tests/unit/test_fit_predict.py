@@ -39,7 +39,7 @@ MODELS = st.sampled_from([PHI3, LLAMA8B, GEMMA27B, QWEN27B, DEEPSEEK_LITE])
 VERSIONS = st.sampled_from(
     ["0.6.3", "0.6.4", "0.7.3", "0.8.5", "0.9.0", "0.10.2", "0.19.0", "0.20.0", "0.23.0", "0.28.0", "0.30.0", "0.33.0"]
 )
-QUANTIZATIONS = st.sampled_from(["none", "awq", "fp8", "nvfp4", "gguf_q4_k_m"])
+QUANTIZATIONS = st.sampled_from([None, "awq", "fp8", "nvfp4", "gguf_q4_k_m"])
 SEED = EngineRun(
     architecture=read_hf_config(PHI3), version="0.11.0", total_gib=8.0, capability=(7, 5), wsl2=True, quantization="awq",
     gpu_memory_utilization=0.4, max_model_len=2048, max_num_seqs=256, max_num_batched_tokens=2048, dtype="float16",
@@ -134,7 +134,7 @@ def test_the_pool_asked_for_holds_what_it_was_asked_for(
 )
 @settings(deadline=None, max_examples=150)
 def test_more_memory_never_fits_less(
-    model: dict[str, Any], version: str, total: float, more: float, quantization: str, utilization: float
+    model: dict[str, Any], version: str, total: float, more: float, quantization: str | None, utilization: float
 ) -> None:
     run = make(model, version=version, total_gib=total, quantization=quantization, gpu_memory_utilization=utilization)
     assert predict(replace(run, total_gib=total + more)).fits >= predict(run).fits
@@ -304,11 +304,11 @@ def _answered(**given: Any) -> dict[str, Any]:
         ("compressed-tensors", {"quant_method": "compressed-tensors", "format": "int-quantized"}, "w8a8_int8"),
         ("modelopt", {"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4"),
         ("awq_marlin", None, "awq"),
-        (None, None, "none"),
+        (None, None, None),
     ],
 )
 def test_an_unnamed_quantization_is_read_from_the_checkpoint(
-    word: str | None, config: dict[str, Any] | None, same_as: str
+    word: str | None, config: dict[str, Any] | None, same_as: str | None
 ) -> None:
     carried = {**LLAMA8B, "quantization_config": config} if config else LLAMA8B
     assert (

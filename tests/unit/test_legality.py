@@ -2,9 +2,9 @@
 
 import pytest
 
-from stacks.catalog import load as catalog
 from stacks.catalog.legality import KvDtype
 from stacks.catalog.legality import load as table
+from stacks.catalog.quantization import SCHEMES
 from stacks.catalog.versions import parse
 from stacks.planning import legality
 
@@ -20,11 +20,11 @@ def test_bfloat16_on_turing_ends_with_vllms_sentence_and_names_float16() -> None
 
 
 @pytest.mark.parametrize(
-    ("method", "engine", "least"),
+    ("quantization", "engine", "least"),
     [
         ("awq", "0.6.3", (7, 5)),
-        ("awq_marlin", "0.13.0", (8, 0)),
-        ("awq_marlin", "0.14.0", (7, 5)),
+        ("w4a16", "0.13.0", (8, 0)),
+        ("w4a16", "0.14.0", (7, 5)),
         ("gptq", "0.31.0", (6, 0)),
         ("fp8", "0.13.2", (8, 0)),
         ("fp8", "0.31.0", (7, 5)),
@@ -32,14 +32,14 @@ def test_bfloat16_on_turing_ends_with_vllms_sentence_and_names_float16() -> None
         ("nvfp4", "0.10.2", (8, 0)),
         ("nvfp4", "0.33.0", (7, 5)),
         ("mxfp4", "0.31.0", (8, 0)),
-        ("bitsandbytes", "0.31.0", (7, 0)),
-        ("int8", "0.31.0", (7, 5)),
+        ("bnb_nf4", "0.31.0", (7, 0)),
+        ("w8a8_int8", "0.31.0", (7, 5)),
     ],
 )
 def test_kernels_begin_at_the_capability_that_the_version_says(
-    method: str, engine: str, least: tuple[int, int]
+    quantization: str, engine: str, least: tuple[int, int]
 ) -> None:
-    assert legality.minimum_capability(method, engine) == least
+    assert legality.minimum_capability(quantization, engine) == least
 
 
 def test_fp8_on_turing_before_marlin_is_refused_in_vllms_words() -> None:
@@ -54,16 +54,17 @@ def test_fp8_on_turing_before_marlin_is_refused_in_vllms_words() -> None:
 
 def test_every_nearest_quantization_is_itself_legal() -> None:
     for card in (TURING, (7, 0), (6, 1), AMPERE):
-        for method in table().quantization:
+        for name in SCHEMES:
             for engine in ("0.6.3", "0.11.0", "0.31.0"):
-                if illegal := legality.check_quantization(method, card, engine):
+                if illegal := legality.check_quantization(name, card, engine):
                     for other in illegal.nearest.split(" in ", 1)[1].split(", "):
                         assert legality.check_quantization(other, card, engine) is None
 
 
-def test_every_quantization_of_the_catalogue_has_a_rule() -> None:
-    for name, model in catalog().models.items():
-        assert model.quantization is None or model.quantization in table().quantization, name
+def test_every_scheme_has_a_rule_that_holds_for_every_version_and_no_rule_is_left_over() -> None:
+    rules = table().quantization
+    assert {found.method for found in SCHEMES.values()} == set(rules)
+    assert all("0.0" in [row.since for row in rule.minimum] for rule in rules.values())
 
 
 @pytest.mark.parametrize(
@@ -80,8 +81,8 @@ def test_an_fp8_kv_cache_runs_on_ada_and_newer() -> None:
 
 
 def test_an_fp8_checkpoint_on_ampere_cannot_have_an_e5m2_cache_and_is_sent_to_auto() -> None:
-    assert legality.check_kv_dtype("fp8_e5m2", AMPERE, "0.31.0", method="fp8")
-    illegal = legality.check_kv_dtype("fp8", AMPERE, "0.31.0", method="fp8")
+    assert legality.check_kv_dtype("fp8_e5m2", AMPERE, "0.31.0", quantization="fp8")
+    illegal = legality.check_kv_dtype("fp8", AMPERE, "0.31.0", quantization="fp8")
     assert illegal and illegal.nearest == "kvCacheDtype: auto"
 
 
@@ -128,8 +129,13 @@ def test_a_version_with_a_suffix_compares_by_its_numbers() -> None:
 
 
 def test_awq_computes_in_float16_and_a_bfloat16_checkpoint_falls_back_on_turing() -> None:
-    assert legality.dtype_for(checkpoint="bfloat16", method="awq", float16_works=True, card=ADA)[0] == "float16"
-    assert legality.dtype_for(checkpoint="bfloat16", method=None, float16_works=True, card=TURING)[0] == "float16"
-    assert legality.dtype_for(checkpoint="bfloat16", method=None, float16_works=False, card=TURING)[0] == "bfloat16"
-    assert legality.dtype_for(checkpoint="bfloat16", method="mxfp4", float16_works=True, card=TURING)[0] == "bfloat16"
-    assert legality.dtype_for(checkpoint="bfloat16", method=None, float16_works=True, card=ADA)[0] == "bfloat16"
+    assert legality.dtype_for(checkpoint="bfloat16", quantization="awq", float16_works=True, card=ADA)[0] == "float16"
+    assert legality.dtype_for(checkpoint="bfloat16", quantization=None, float16_works=True, card=TURING)[0] == "float16"
+    assert (
+        legality.dtype_for(checkpoint="bfloat16", quantization=None, float16_works=False, card=TURING)[0] == "bfloat16"
+    )
+    assert (
+        legality.dtype_for(checkpoint="bfloat16", quantization="mxfp4", float16_works=True, card=TURING)[0]
+        == "bfloat16"
+    )
+    assert legality.dtype_for(checkpoint="bfloat16", quantization=None, float16_works=True, card=ADA)[0] == "bfloat16"

@@ -16,7 +16,6 @@ from stacks.planning.edits import apply_edits
 from stacks.planning.fit import Condition, EngineRun, Verdict, kv_needed_gib, predict
 from stacks.planning.networks import network
 from stacks.planning.plan import ModelPlan, Plan
-from stacks.planning.quantization import predicted
 from stacks.settings import Settings
 from tests.support.stacks import configuration
 
@@ -402,7 +401,7 @@ def told(engine: ModelPlan, plan: Plan, catalog: Catalog) -> EngineRun:
         gpu_memory_utilization=float(args["--gpu-memory-utilization"]), kv_cache_memory_gib=int(args["--kv-cache-memory-bytes"]) / 2**30,
         max_model_len=int(args["--max-model-len"]), max_num_seqs=int(args["--max-num-seqs"]),
         max_num_batched_tokens=int(args["--max-num-batched-tokens"]), enforce_eager="--enforce-eager" in engine.args,
-        dtype="bfloat16" if args["--dtype"] == "bfloat16" else "float16", quantization=predicted(model), checkpoint_gib=model.weights_gib.value,
+        dtype="bfloat16" if args["--dtype"] == "bfloat16" else "float16", quantization=model.quantization, checkpoint_gib=model.weights_gib.value,
     )  # fmt: skip
 
 

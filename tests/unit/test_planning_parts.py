@@ -7,7 +7,6 @@ from stacks.errors import Edit
 from stacks.planning.edits import apply_edits
 from stacks.planning.legality import check_quantization
 from stacks.planning.lifecycle import lifecycle
-from stacks.planning.quantization import kernels, predicted
 from stacks.planning.siblings import siblings
 
 OWN = {"machine": {"gpus": 1}, "models": [{"name": "a", "pin": {"memoryLimitGiB": 4}}, {"name": "b"}, {"name": "c"}]}
@@ -43,23 +42,9 @@ def test_siblings_are_quantized_ones_of_the_family_and_then_the_next_ones_down()
     assert siblings("gemma-3-270m", "nvidia", load()) == []
 
 
-def test_compressed_tensors_say_in_their_config_what_they_hold() -> None:
-    catalog = load()
-    names = {
-        name: predicted(model) for name, model in catalog.models.items() if model.quantization == "compressed-tensors"
-    }
-    assert set(names.values()) <= {"w4a16", "fp8", "w8a8_int8", "nvfp4"}
-    assert names["gemma-3-4b-it-w4a16"] == "w4a16"
-    assert kernels(catalog.model("gemma-3-4b-it-w4a16")) == "gptq_marlin"
-    assert (
-        predicted(catalog.model("qwen2.5-1.5b-instruct")) == "none"
-        and kernels(catalog.model("qwen2.5-1.5b-instruct")) is None
-    )
-
-
 def test_every_model_of_the_catalogue_has_kernels_on_ada() -> None:
     for name, model in load().models.items():
-        assert check_quantization(kernels(model), (8, 9), "0.31.0") is None, name
+        assert check_quantization(model.quantization, (8, 9), "0.31.0") is None, name
 
 
 def test_an_engine_that_waits_its_turn_gets_the_time_of_those_before_it() -> None:

@@ -6,12 +6,12 @@ Only `id`, `kind` and `input` of a case are ever read, never what was observed.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stacks.catalog.quantization import UnknownQuantizationError, named, scheme
 from stacks.errors import CatalogError
 from stacks.planning.fit.hf_config import read_hf_config
 from stacks.planning.fit.predict import predict
@@ -34,6 +34,7 @@ _NUMBERS = (
 )
 _WORDS = ("quantization", "dtype", "kv_cache_dtype", "gpu_name", "compute_capability", "vllm_version", "engine")
 _AUTOMATIC = (-1, "auto")  # vLLM >= 0.14 fits the length by itself
+_FAMILIES = ("", "compressed-tensors", "modelopt", "bitsandbytes", "bnb", "auto")  # words that name no scheme
 _FLAGS = ("enforce_eager", "multimodal_inputs", "enable_prefix_caching")
 
 
@@ -167,42 +168,16 @@ def _engine(word: str | None) -> Literal["V0", "V1"] | None:
     return "V0" if word == "V0" else "V1" if word == "V1" else None
 
 
-_METHODS = {
-    "awq_marlin": "awq", "auto_awq": "awq", "gptq_marlin": "gptq", "auto_gptq": "gptq", "auto-round": "w4a16", "int4": "w4a16",
-    "fbgemm_fp8": "fp8", "modelopt_fp4": "nvfp4", "fp4": "nvfp4", "int8": "w8a8_int8", "gguf": "gguf_q4_k_m",
-}  # fmt: skip
-_FORMATS = {
-    "int-quantized": "w8a8_int8",
-    "float-quantized": "fp8",
-    "naive-quantized": "fp8",
-    "nvfp4-pack-quantized": "nvfp4",
-}
-
-
-def _quantization(word: str | None, config: Mapping[str, Any]) -> str:
-    """The method as the weights know it; from the checkpoint's own quantization_config where the case leaves it open or
-    says a family.
-    """
+def _quantization(word: str | None, config: Mapping[str, Any]) -> str | None:
+    """The scheme; from the checkpoint's own quantization_config where the case leaves it open or says a family."""
     said = (word or "").lower()
-    if said not in ("", "compressed-tensors", "modelopt", "bitsandbytes", "bnb", "auto"):
-        return _METHODS.get(said, said)
-    inner = config.get("text_config")
-    found = config.get("quantization_config") or (
-        inner.get("quantization_config") if isinstance(inner, Mapping) else None
-    )
-    if not isinstance(found, Mapping):
-        return "bnb_nf4" if said in ("bitsandbytes", "bnb") else "none"
-    method, text = str(found.get("quant_method") or said).lower(), json.dumps(found).lower()
-    if method == "fp8":
-        return "fp8_block" if found.get("weight_block_size") else "fp8"
-    if method in ("bitsandbytes", "bnb"):
-        return "bnb_int8" if found.get("load_in_8bit") else "bnb_nf4"
-    if method == "compressed-tensors":
-        packed = "w8a16" if '"num_bits": 8' in text else "w4a16"
-        return _FORMATS.get(str(found.get("format")), packed)
-    if method == "modelopt":
-        return "nvfp4" if "nvfp4" in text else "fp8"
-    return _METHODS.get(method, method)
+    if said not in _FAMILIES:
+        return None if said == "none" else named(said) or said
+    try:
+        found = scheme(config)
+    except UnknownQuantizationError as error:
+        return str(error)
+    return "bnb_nf4" if found is None and said in ("bitsandbytes", "bnb") else found
 
 
 def _dtype(word: str | None) -> Literal["bfloat16", "float16", "float32"] | None:

@@ -70,7 +70,7 @@ def band_gib(run: EngineRun) -> float:
     resolved, parts = resolve(run), parts_of(run)
     errors = [constant("band.leastGiB"), constant("band.samplerShare") * parts.sampler]
     if run.checkpoint_gib is None:
-        exact = run.quantization == "none"
+        exact = run.quantization is None
         errors.append(constant("band.weightsShare") * parts.weights * (0.25 if exact else 1.0))
     errors.append(constant("band.graphsShare") * parts.graphs)
     errors.append(constant("band.ranksGiB") * (run.tensor_parallel - 1))

@@ -23,7 +23,7 @@ class Speculation:
 
     tokens: int
     draft: Architecture | None = None
-    quantization: str = "none"
+    quantization: str | None = None
     weights_gib: float | None = None
 
 
@@ -40,7 +40,7 @@ class EngineRun:
       wsl2         the card also draws a Windows desktop.
     The engine
       version      "0.33.0"; engine "V0" or "V1", None = what that version starts on that card.
-      quantization none, awq, gptq, fp8, fp8_block, w8a8_int8, w4a16, nvfp4, mxfp4, bnb_nf4, gguf_q8_0, gguf_q4_k_m.
+      quantization a name of stacks/catalog/quantization.py; None in 16 bit.
       checkpoint_gib  size of the checkpoint over all cards, where known: better than any formula from the config.
       kv_cache_memory_gib  `--kv-cache-memory-bytes` per card (vLLM >= 0.10.2): the pool is then exactly this.
       max_loras    0 = LoRA off.
@@ -64,7 +64,7 @@ class EngineRun:
     enforce_eager: bool = False
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
     kv_cache_dtype: str = "auto"
-    quantization: str = "none"
+    quantization: str | None = None
     checkpoint_gib: float | None = None
     tensor_parallel: int = 1
     pipeline_parallel: int = 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from math import ceil
 
+from stacks.catalog.quantization import SCHEMES
 from stacks.planning.fit.architecture import Architecture
 from stacks.planning.fit.constants import constant
 from stacks.planning.fit.run import GIB, EngineRun
@@ -14,28 +15,12 @@ _HALF = 2.0  # bytes of a bfloat16 or float16 value
 _MARLIN_PADDED = "mxfp4"
 
 
-def bytes_per_weight(quantization: str, dtype_bytes: float = _HALF) -> float:
-    """Bytes of a weight in a linear layer, its share of scales and zero points included."""
-    scales = constant("weights.groupScalesBytes")
-    table = {
-        "awq": 0.5 + scales,
-        "gptq": 0.5 + scales,
-        "w4a16": 0.5 + scales,
-        "fp8": 1.0,
-        "fp8_block": 1.0 + 4 / 128**2,
-        "w8a8_int8": 1.0,
-        "w8a16": 1.0 + 2 / 128,
-        "nvfp4": 0.5 + 1 / 16,
-        "mxfp4": 0.5 + 1 / 32,
-        "bnb_nf4": 0.5 + 1 / 16,
-        "bnb_int8": 1.0,
-        "gguf_q8_0": 8.5 / 8,
-        "gguf_q6_k": 6.5625 / 8,
-        "gguf_q5_k_m": 5.7 / 8,
-        "gguf_q4_k_m": 4.85 / 8,
-        "gguf_q4_0": 4.5 / 8,
-    }
-    return table.get(quantization, dtype_bytes)
+def bytes_per_weight(quantization: str | None, dtype_bytes: float = _HALF) -> float:
+    """Bytes of a weight in a linear layer, its share of scales and zero points included; a scheme that nobody knows
+    counts as none.
+    """
+    found = SCHEMES.get(quantization or "")
+    return found.size + found.grouped * constant("weights.groupScalesBytes") if found else dtype_bytes
 
 
 def weights_gib(run: EngineRun) -> float:
@@ -83,7 +68,7 @@ def adapters_gib(run: EngineRun) -> float:
 def _network_gib(
     shape: Architecture,
     *,
-    quantization: str,
+    quantization: str | None,
     tensor_parallel: int,
     pipeline_parallel: int,
     dtype_bytes: float,
@@ -91,7 +76,7 @@ def _network_gib(
 ) -> float:
     embedding = shape.vocabulary * shape.hidden
     # GGUF quantizes embeddings as well; every other method leaves them and the output head in 16 bit.
-    embedding_bytes = bytes_per_weight(quantization) if quantization.startswith("gguf") else dtype_bytes
+    embedding_bytes = bytes_per_weight(quantization) if (quantization or "").startswith("gguf") else dtype_bytes
     tables = 1 if shape.tied_embeddings or pipeline_parallel > 1 or shape.encoder else 2
     total = _linear_bytes(shape, quantization, tensor_parallel, dtype_bytes) / pipeline_parallel
     total += tables * embedding * embedding_bytes
@@ -101,7 +86,7 @@ def _network_gib(
     return (total / tensor_parallel + rope) / GIB
 
 
-def _linear_bytes(shape: Architecture, quantization: str, tensor_parallel: int, dtype_bytes: float) -> float:
+def _linear_bytes(shape: Architecture, quantization: str | None, tensor_parallel: int, dtype_bytes: float) -> float:
     """Bytes of all linear layers over the ranks of one tensor-parallel group."""
     if quantization != _MARLIN_PADDED or shape.experts is None:
         each = bytes_per_weight(quantization, dtype_bytes)
