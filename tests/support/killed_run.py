@@ -22,7 +22,11 @@ class Killer:
     def __init__(self, victim: str, at: int, stack: str) -> None:
         self.count, self._victim, self._at, self._stack = 0, victim, at, stack
         self._line = events.Reader.line
-        events.Reader.line = self._counted  # type: ignore[method-assign]
+
+        def line(reader: events.Reader, text: str) -> None:  # a plain function, so that the reader is handed in
+            self._counted(reader, text)
+
+        events.Reader.line = line  # type: ignore[method-assign]
 
     def _counted(self, reader: events.Reader, text: str) -> None:
         self.count += 1
