@@ -1,170 +1,181 @@
-"""The nearest settings that work: single edits of the stack file, each one planned before it is offered."""
+"""The nearest settings that work: single edits of the stack file, else pairs, else fewer models. Each one was planned."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 from stacks.catalog import Catalog
-from stacks.errors import Alternative, Edit
-from stacks.planning.alternative_edits import Offer, bold_edits, single_edits
-from stacks.settings import Pins, Settings
+from stacks.errors import Alternative, Edit, SettingsError
+from stacks.planning.edits import apply_edits
+from stacks.planning.siblings import siblings
+from stacks.settings import CpuMachine, NvidiaMachine, Settings, VllmModel
 
 _MOST = 7
-_MOST_TRIED = 2500  # models planned while ways out are looked for: about two seconds
+_MOST_TRIED = 2500  # models planned in one search: about two seconds
+_STEP_TOKENS = 128
 _FEW_REQUESTS = 8
 _WISHES = ("replicas", "pin", "kvCacheDtype", "trustRemoteCode", "revision", "priority")
-_MODEL = re.compile(r"models\[([0-9]+)\]")
-_LONGEST_CHAIN = 5
-_MOST_PAIRS_TRIED = 400
-_MANY = 3  # models; fewer are reached by single edits
-_MOST_PAIRS = 24  # second edits that are tried for a first one that does not suffice
 
-Count = Callable[[Settings], int]
+Value = str | int | bool | None
+Works = Callable[[Sequence[Edit]], bool]
 
 
-def alternatives(settings: Settings, catalog: Catalog, refusals: Count) -> list[Alternative]:
-    """Up to seven edits, each of which makes the plan work on its own; pairs of edits where no single one does, else one chain of them.
-
-    `refusals` plans settings and counts what is refused.
+@dataclass(frozen=True)
+class Knob:
+    """A line of the stack file and what it may say instead, the nearest value first; where one works, those after it
+    do. `words` describe it, with {} for the value; `also` are edits that go with it.
     """
 
-    tried = 0
+    path: str
+    values: Sequence[Value]
+    words: str = ""
+    also: tuple[Edit, ...] = ()
 
-    def counted(changed: Settings) -> int:
-        nonlocal tried
-        tried += max(1, len(changed.models))
-        if tried > _MOST_TRIED:  # a count and no clock, so that the same file gets the same answer on every machine
-            return _MOST_TRIED
-        return refusals(changed)
+    def at(self, value: Value) -> Alternative:
+        text = (self.words or f"{self.path}: {{}}").format("true" if value is True else value)
+        return Alternative(text, (Edit(self.path, value), *self.also))
 
-    def works(changed: Settings) -> bool:
-        return counted(changed) == 0
-
-    fewer = (
-        _fewer_models(settings, works) if len(settings.models) >= _MANY else None
-    )  # before the search has used up its tries
-    offers = list(single_edits(settings, catalog, works))
-    found = {changed.model_dump_json(): offer for offer, changed in offers if works(changed)}
-    if not found and fewer:
-        return [fewer]
-    if not found:
-        for first, changed in offers:
-            for n, (second, both) in enumerate(single_edits(changed, catalog, works)):
-                if n >= _MOST_PAIRS:
-                    break
-                paths = {e.path for e in first.edits}
-                if not paths & {e.path for e in second.edits} and works(both):
-                    found.setdefault(both.model_dump_json(), _joined(first, second))
-                    break
-            if len(found) >= _MOST:
-                break
-    if not found and (last := _chain(settings, catalog, counted) or _one_model(settings, catalog, refusals)):
-        return [last]
-    return list(found.values())[:_MOST]
+    def excludes(self, other: Knob) -> bool:
+        """Whether both are of one line, or one takes out the model of the other."""
+        return f"{self.path}.".startswith(f"{other.path}.") or f"{other.path}.".startswith(f"{self.path}.")
 
 
-def _fewer_models(settings: Settings, works: Callable[[Settings], bool]) -> Alternative | None:
-    """The first models of the file, one engine each, as many of them as work; for files with many models, where single edits lead nowhere."""
-    alone = tuple(m.model_copy(update={"replicas": 1}) for m in settings.models)
-    kept = 0
-    low, high = 1, len(alone) - 1
-    while low <= high:
-        middle = (low + high) // 2
-        if works(settings.model_copy(update={"models": alone[:middle]})):
-            kept, low = middle, middle + 1
-        else:
-            high = middle - 1
-    if not kept:
-        return None
-    names = ", ".join(m.name for m in alone[:kept])
-    edits = [Edit(f"models[{n}].replicas", 1) for n, m in enumerate(settings.models[:kept]) if m.replicas > 1]
-    edits += [Edit(f"models[{n}]", None) for n in range(len(alone) - 1, kept - 1, -1)]
-    return Alternative(f"only {names}, with one replica each", tuple(edits))
+def alternatives(settings: Settings, catalog: Catalog, plans: Callable[[Settings], bool]) -> list[Alternative]:
+    """Up to seven proposals, the nearest first: single edits; pairs where no single one helps; else fewer models.
+
+    `plans` says whether settings can be planned.
+    """
+    own = settings.model_dump(mode="json", by_alias=True)
+    left = _MOST_TRIED
+
+    def works(edits: Sequence[Edit]) -> bool:
+        nonlocal left
+        if left <= 0:  # a count and no clock, so that the same file gets the same answer on every machine
+            return False
+        try:
+            changed = Settings.from_config(apply_edits(own, edits))
+        except SettingsError:
+            return False
+        left -= len(changed.models)
+        return plans(changed)
+
+    fewer = _fewer_models(settings, works)  # before the search has used up its tries
+    knobs = [knob for knob in _knobs(settings, catalog) if knob.values]
+    if found := _singles(knobs, works) or _pairs(knobs, works):
+        return found[:_MOST]
+    left = _MOST_TRIED
+    last = fewer or _one_model(settings, catalog, works)
+    return [last] if last else []
 
 
-def _chain(settings: Settings, catalog: Catalog, refusals: Count) -> Alternative | None:
-    """Edit after edit, each time the one that leaves the fewest refusals, until nothing is refused; None where that leads nowhere."""
-    sum_up: Alternative | None = None
-    left = refusals(settings)
-    for _ in range(_LONGEST_CHAIN):
-        offers = list(bold_edits(settings, catalog))
-        count, step = _best(offers, refusals, left)
-        if step is None:  # two edits may help where neither does alone
-            pairs = [
-                (_joined(first, second), both)
-                for first, changed in offers
-                for second, both in bold_edits(changed, catalog)
-                if not {e.path for e in first.edits} & {e.path for e in second.edits}
-            ]
-            count, step = _best(pairs[:_MOST_PAIRS_TRIED], refusals, left)
-        if step is None:
-            return None
-        offer, settings = step
-        sum_up, left = offer if sum_up is None else _joined(sum_up, offer), count
-        if left == 0:
-            return sum_up
-    return None
+def _nearest(knob: Knob, works: Works, beside: Sequence[Edit] = ()) -> Alternative | None:
+    def helps(value: Value) -> bool:
+        return works((*beside, *knob.at(value).edits))
 
-
-def _best(offers: Sequence[Offer], refusals: Count, left: int) -> tuple[int, Offer | None]:
-    """The first offer with the fewest refusals, if these are fewer than `left`."""
-    best: tuple[int, Offer | None] = (left, None)
-    for offer in offers:
-        count = refusals(offer[1])
-        if count < best[0]:
-            best = count, offer
-        if count == 0:
-            break
-    return best
-
-
-def _joined(first: Alternative, second: Alternative) -> Alternative:
-    """Both, in the numbers of the file before either: what `first` takes out of the list moves the numbers that `second` was made with."""
-    gone = sorted(
-        int(found.group(1)) for edit in first.edits if edit.value is None and (found := _MODEL.fullmatch(edit.path))
+    last = len(knob.values) - 1
+    return (
+        knob.at(knob.values[bisect_left(knob.values, True, hi=last, key=helps)]) if helps(knob.values[last]) else None
     )
 
-    def moved(found: re.Match[str]) -> str:
-        number = int(found.group(1))
-        for taken in gone:
-            number += number >= taken
-        return f"models[{number}]"
 
-    edits = tuple(Edit(_MODEL.sub(moved, e.path), e.value) for e in second.edits)
-    return Alternative(f"{first.text}, and {_MODEL.sub(moved, second.text)}", (*first.edits, *edits))
+def _singles(knobs: Sequence[Knob], works: Works) -> list[Alternative]:
+    found: dict[str, Alternative] = {}
+    for knob in knobs:
+        if knob.path not in found and (nearest := _nearest(knob, works)):
+            found[knob.path] = nearest
+    return list(found.values())
 
 
-def _one_model(settings: Settings, catalog: Catalog, refusals: Count) -> Alternative | None:
-    """The last resort: the first model alone and without wishes, in the largest form of its kind that works at the longest context."""
+def _pairs(knobs: Sequence[Knob], works: Works) -> list[Alternative]:
+    """Two edits each: the first is as bold as can be while the second is sought, and then taken back. So that they
+    differ, a line is the first of one pair only, and a model is left out in one pair only.
+    """
+    found: list[Alternative] = []
+    used: set[str] = set()
+    for one, other in combinations(knobs, 2):
+        if len(found) == _MOST or one.excludes(other) or used & {one.path, other.path}:
+            continue
+        boldest = one.at(one.values[-1])
+        if second := _nearest(other, works, boldest.edits):
+            pair = [_nearest(one, works, second.edits) or boldest, second]
+            pair.sort(key=lambda part: not part.edits[0].path.endswith("]"))  # what is left out is said first
+            found.append(Alternative(f"{pair[0].text}, and {pair[1].text}", (*pair[0].edits, *pair[1].edits)))
+            used |= {one.path, *(path for path in (other.path,) if path.endswith("]"))}
+    return found
+
+
+def _fewer_models(settings: Settings, works: Works) -> Alternative | None:
+    """The first models of the file with one replica each, as many as work."""
+    models = settings.models
+    once = [Edit(f"models[{n}].replicas", 1) for n in range(len(models))]
+    rest = [Edit(f"models[{n}]", None) for n in range(len(models))]
+    kept = bisect_left(range(1, len(models)), True, key=lambda n: not works((*once[:n], *rest[n:])))
+    if not kept:
+        return None
+    edits = [edit for edit, model in zip(once[:kept], models, strict=False) if model.replicas > 1]
+    names = ", ".join(model.name for model in models[:kept])
+    return Alternative(f"only {names}, with one replica each", (*edits, *rest[kept:]))
+
+
+def _one_model(settings: Settings, catalog: Catalog, works: Works) -> Alternative | None:
+    """The first model alone and without wishes, itself if that works, else the nearest one that does."""
     model = settings.models[0]
     device, task = "cuda" if settings.machine.kind == "nvidia" else "cpu", catalog.model(model.model).task
-    kin = [(n, m) for n, m in catalog.models.items() if m.task == task and device in m.devices]
-    kin.sort(key=lambda pair: (-pair[1].weights_gib.value, pair[0]))
-    plain = {
-        "replicas": 1,
-        "pin": Pins(),
-        "kv_cache_dtype": "auto",
-        "trust_remote_code": False,
-        "revision": None,
-        "priority": 1,
-    }
-    requests = min(model.concurrent_requests, _FEW_REQUESTS)
-    for context in dict.fromkeys(min(model.context_tokens, tokens) for tokens in (model.context_tokens, 4096, 2048)):
-        for name, _ in kin:
-            changed = model.model_copy(
-                update={**plain, "model": name, "context_tokens": context, "concurrent_requests": requests}
-            )
-            if refusals(settings.model_copy(update={"models": (changed,)})) == 0:
-                edits = [
-                    Edit("models[0].model", name),
-                    Edit("models[0].contextTokens", context),
-                    Edit("models[0].concurrentRequests", requests),
-                ]
-                edits += [Edit(f"models[0].{key}", None) for key in _WISHES]
-                edits += [Edit(f"models[{n}]", None) for n in range(len(settings.models) - 1, 0, -1)]
-                rest = ", without the other models" if len(settings.models) > 1 else ""
-                return Alternative(
-                    f"models[0]: {name} with {context} tokens, one replica, nothing pinned{rest}", tuple(edits)
-                )
+    kin = [(-m.weights_gib.value, n) for n, m in catalog.models.items() if m.task == task and device in m.devices]
+    names = (model.model, *siblings(model.model, settings.machine.kind, catalog), *(name for _, name in sorted(kin)))
+    plain = [Edit("models[0].concurrentRequests", min(model.concurrent_requests, _FEW_REQUESTS))]
+    plain += [Edit(f"models[0].{key}", None) for key in _WISHES]
+    plain += [Edit(f"models[{n}]", None) for n in range(1, len(settings.models))]
+    for name in dict.fromkeys(names):
+        for context in sorted({min(model.context_tokens, n) for n in (model.context_tokens, 4096, 2048)}, reverse=True):
+            edits = (Edit("models[0].model", name), Edit("models[0].contextTokens", context), *plain)
+            rest = ", without the other models" if len(settings.models) > 1 else ""
+            text = f"models[0]: {name} with {context} tokens, one replica, nothing pinned{rest}"
+            if works(edits):
+                return Alternative(text, edits)
+            for knob in _memory_knobs(settings.machine):
+                if more := _nearest(knob, works, edits):
+                    return Alternative(f"{text}, and {more.text}", (*edits, *more.edits))
     return None
+
+
+def _knobs(settings: Settings, catalog: Catalog) -> Iterator[Knob]:
+    for index, model in enumerate(settings.models):
+        yield from _model_knobs(f"models[{index}]", model, settings, catalog)
+    machine, engines = settings.machine, sum(m.replicas for m in settings.models)
+    yield from _memory_knobs(machine)
+    if isinstance(machine, NvidiaMachine) and not machine.shared_card and engines > machine.gpus:
+        yield Knob("machine.sharedCard", (True,))
+    if len(settings.models) > 1:
+        for index in reversed(range(len(settings.models))):  # what was added last is what a reviewer would drop
+            yield Knob(f"models[{index}]", (None,), f"without {settings.models[index].name}")
+
+
+def _memory_knobs(machine: CpuMachine | NvidiaMachine) -> Iterator[Knob]:
+    if isinstance(machine, NvidiaMachine) and machine.platform == "wsl2":
+        more = range((machine.wsl_memory_gib or machine.memory_gib // 2) + 1, machine.memory_gib - 2)
+        if more:
+            yield Knob("machine.wslMemoryGiB", more, "machine.wslMemoryGiB: {0} (and memory={0}GB in .wslconfig)")
+
+
+def _model_knobs(where: str, model: VllmModel, settings: Settings, catalog: Catalog) -> Iterator[Knob]:
+    pins = {"gpuMemoryUtilization": model.pin.gpu_memory_utilization, "memoryLimitGiB": model.pin.memory_limit_gib}
+    for name, value in pins.items():
+        if value is not None:
+            yield Knob(f"{where}.pin.{name}", (None,), f"{where}: no pin.{name}, let it be derived")
+    yield Knob(f"{where}.replicas", range(model.replicas - 1, 0, -1))
+    longest = (model.context_tokens - 1) // _STEP_TOKENS * _STEP_TOKENS
+    yield Knob(f"{where}.contextTokens", range(longest, 0, -_STEP_TOKENS))
+    requests = model.concurrent_requests
+    yield Knob(f"{where}.concurrentRequests", [requests >> n for n in range(1, requests.bit_length())])
+    if isinstance(settings.machine, NvidiaMachine):
+        for dtype in ("fp8", "fp8_e5m2") if model.kv_cache_dtype == "auto" else ("auto",):
+            yield Knob(f"{where}.kvCacheDtype", (dtype,))
+        if not model.trust_remote_code:
+            yield Knob(f"{where}.trustRemoteCode", (True,))
+    revision = (Edit(f"{where}.revision", None),) if model.revision else ()
+    for other in siblings(model.model, settings.machine.kind, catalog):
+        yield Knob(f"{where}.model", (other,), also=revision)

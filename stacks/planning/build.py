@@ -39,16 +39,13 @@ def build_plan(
     inputs = Inputs(stack, settings, catalog or load(), secrets)
     _check_names(inputs)
 
-    def refused(changed: Settings) -> int:
-        return len(_decide(replace(inputs, settings=changed), sharing_layer=sharing_layer)[1])
+    def plans(changed: Settings) -> bool:
+        return not _decide(replace(inputs, settings=changed), sharing_layer=sharing_layer)[1]
 
     plan, refusals = _decide(inputs, sharing_layer=sharing_layer)
     if refusals or plan is None:
-        raise PlanError(refusals, stack=stack, alternatives=alternatives(settings, inputs.catalog, refused))
-    if (
-        settings.objective == "replicas"
-        and (more := _most_replicas(settings, lambda changed: not refused(changed))) != settings
-    ):
+        raise PlanError(refusals, stack=stack, alternatives=alternatives(settings, inputs.catalog, plans))
+    if settings.objective == "replicas" and (more := _most_replicas(settings, plans)) != settings:
         plan = _decide(replace(inputs, settings=more), sharing_layer=sharing_layer)[0] or plan
     return plan
 
