@@ -1,10 +1,8 @@
-"""A part of the catalogue, each entry read when it is first asked for: a plan needs one card and a few models, not all of them."""
+"""From YAML to entries of the catalogue, each fault with the file that it stands in."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import yaml
@@ -20,43 +18,27 @@ except ImportError:  # a source build of PyYAML may lack libyaml; reading is onl
 
 E = TypeVar("E", bound=Entry)
 
-_KEY = re.compile(r"^  ([^\s:#][^\s:]*):", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where an entry stands: a file's name for messages, its text, and what goes into the entry besides (such as `shipped`)."""
-
-    file: str
-    text: str
-    extra: Mapping[str, Any]
-
 
 class Entries(Mapping[str, E], Generic[E]):
-    """Entries by id, in the order of their files. Getting one raises CatalogError where its text contradicts the schema."""
+    """Entries by id. In the place of a broken one stands its error, which getting it raises: it breaks only itself."""
 
-    def __init__(self, kind: type[E], sources: Mapping[str, Source]) -> None:
-        self._kind = kind
-        self._sources = sources
-        self._read: dict[str, E] = {}
+    def __init__(self, found: Mapping[str, E | CatalogError]) -> None:
+        self._found = found
 
     def __getitem__(self, name: str) -> E:
-        if name not in self._read:
-            self._read[name] = _entry(self._kind, name, self._sources[name])
-        return self._read[name]
+        found = self._found[name]
+        if isinstance(found, CatalogError):
+            raise found.with_traceback(None)
+        return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._sources  # Mapping's own would read the entry
+        return name in self._found  # Mapping's own would get the entry
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._sources)
+        return iter(self._found)
 
     def __len__(self) -> int:
-        return len(self._sources)
-
-    def with_more(self, sources: Mapping[str, Source]) -> Entries[E]:
-        """These entries and those of `sources`, which has none of their ids."""
-        return Entries(self._kind, {**self._sources, **sources})
+        return len(self._found)
 
 
 def read_yaml(text: str, file: str) -> Any:
@@ -71,27 +53,16 @@ def read_yaml(text: str, file: str) -> Any:
         ) from None
 
 
-def split(text: str, file: str) -> dict[str, Source]:
-    """The entries of a file that is one map of entries below one top-level key, two blanks deep, without reading them."""
-    starts = [(match.group(1), match.start()) for match in _KEY.finditer(text)]
-    ends = [start for _, start in starts[1:]] + [len(text)]
-    return {name: Source(file, text[start:end], {}) for (name, start), end in zip(starts, ends, strict=True)}
-
-
-def _entry(kind: type[E], name: str, source: Source) -> E:
-    document = read_yaml(source.text, source.file)
-    if isinstance(document, dict) and set(document) == {name} and isinstance(document[name], dict):
-        document = document[name]
+def entry(kind: type[E], name: str, document: object, file: str) -> E:
+    """The entry of a document. Raises CatalogError with everything in which it contradicts the schema."""
     if not isinstance(document, dict):
         raise CatalogError(
-            f"{source.file}: holds no map", remedy="write one as in stacks/catalog/models.yaml, or remove the file"
+            f"{file}: holds no map", remedy="write one as in stacks/catalog/models.yaml, or remove the file"
         )
     try:
-        return kind.model_validate({**document, **source.extra})
+        return kind.model_validate(document)
     except ValidationError as error:
         faults = "\n".join(
             f"  {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
         )
-        raise CatalogError(
-            f"{source.file}: {name} contradicts the schema:\n{faults}", remedy=f"correct {source.file}"
-        ) from None
+        raise CatalogError(f"{file}: {name} contradicts the schema:\n{faults}", remedy=f"correct {file}") from None

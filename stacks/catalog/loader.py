@@ -11,9 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from stacks.catalog.entries import Entries, Source, read_yaml, split
+from stacks.catalog.entries import E, Entries, entry, read_yaml
 from stacks.catalog.schema import Fact, Flag, Gpu, Image, Model, is_id
 from stacks.errors import CatalogError, LabError, shown
 
@@ -83,37 +81,33 @@ def _read(name: str) -> dict[str, Any]:
     return dict(read_yaml((_HERE / name).read_text(encoding="utf-8"), f"stacks/catalog/{name}"))
 
 
-def _entries(name: str) -> dict[str, Source]:
-    return split((_HERE / name).read_text(encoding="utf-8"), f"stacks/catalog/{name}")
+def _entries(kind: type[E], name: str, key: str) -> dict[str, E]:
+    file = f"stacks/catalog/{name}"
+    return {ident: entry(kind, ident, document, file) for ident, document in _read(name)[key].items()}
 
 
 @cache
 def _shipped() -> Catalog:
     """The catalogue that ships with the lab."""
-    try:
-        return Catalog(
-            gpus=Entries(Gpu, _entries("hardware.yaml")),
-            models=Entries(Model, _entries("models.yaml")),
-            images={name: Image.model_validate(image) for name, image in _read("images.yaml")["images"].items()},
-            flags={name: Flag.model_validate(flag) for name, flag in _read("flags.yaml")["flags"].items()},
-            constants=_read("compatibility.yaml"),
-        )
-    except ValidationError as error:
-        raise CatalogError(f"the catalogue is broken: {error}", remedy="restore stacks/catalog/ from git") from error
+    return Catalog(
+        gpus=_entries(Gpu, "hardware.yaml", "gpus"),
+        models=_entries(Model, "models.yaml", "models"),
+        images=_entries(Image, "images.yaml", "images"),
+        flags=_entries(Flag, "flags.yaml", "flags"),
+        constants=_read("compatibility.yaml"),
+    )
 
 
 def load(root: Path | None = None) -> Catalog:
     """The catalogue that ships with the lab and the models in `root`/catalog (without `root`: of the project that this
     file stands in).
 
-    Raises CatalogError where a name in that folder is unusable or taken. An entry is read, and may raise, when it is
-    first asked for.
+    Raises CatalogError where a name in that folder is unusable or taken. A broken entry raises when it is asked for.
     """
     shipped = _shipped()
     own = own_models(root or _PROJECT)
     if not own:
         return shipped
-    assert isinstance(shipped.models, Entries)  # noqa: S101  (what _shipped made)
     taken = sorted(name for name in own if name in shipped.models)
     if taken:
         files = ", ".join(f"{OWN_FOLDER}/{name}.yaml" for name in taken)
@@ -121,7 +115,7 @@ def load(root: Path | None = None) -> Catalog:
             f"the lab already ships a model called {', '.join(taken)}: {files}",
             remedy="choose another id: rename the file, and use it",
         )
-    return replace(shipped, models=shipped.models.with_more(own))
+    return replace(shipped, models=Entries({**shipped.models, **own}))
 
 
 def ships(name: str) -> bool:
@@ -129,9 +123,9 @@ def ships(name: str) -> bool:
     return name in _shipped().models
 
 
-def own_models(root: Path) -> dict[str, Source]:
-    """The entries in `root`/catalog by id, unread. Raises CatalogError for a file whose name is no id, or that cannot
-    be read.
+def own_models(root: Path) -> dict[str, Model | CatalogError]:
+    """The entries in `root`/catalog by id, or what is wrong with one. Raises CatalogError for a file whose name is no
+    id, or that cannot be read.
     """
     folder = root / OWN_FOLDER
     if not folder.is_dir():
@@ -139,7 +133,7 @@ def own_models(root: Path) -> dict[str, Source]:
     return {path.stem: _own(path) for path in sorted(folder.glob("*.yaml"))}
 
 
-def _own(path: Path) -> Source:
+def _own(path: Path) -> Model | CatalogError:
     file = f"{OWN_FOLDER}/{path.name}"
     if not is_id(path.stem):
         raise CatalogError(
@@ -152,9 +146,13 @@ def _own(path: Path) -> Source:
                 f"{file}: is larger than {_LARGEST:,} bytes",
                 remedy="keep only the keys of config.json that say the shape",
             )
-        return Source(file, path.read_text(encoding="utf-8"), {"shipped": False})
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"{file}: cannot be read: {error}", remedy=f"type: ls -l {file}") from None
+    try:
+        return entry(Model, path.stem, read_yaml(text, file), file).model_copy(update={"shipped": False})
+    except CatalogError as error:
+        return error
 
 
 def problems(catalog: Catalog) -> list[LabError]:

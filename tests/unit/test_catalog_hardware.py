@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 from stacks.catalog import Gpu, load
-from stacks.catalog.entries import Entries
-from stacks.catalog.loader import _shipped
 
 GPUS = load().gpus
 NVIDIA = sorted(GPUS)
@@ -96,28 +94,6 @@ def test_cards_of_the_same_chip_size_and_platform_do_not_disagree_by_more_than_t
             g.memory["linux"].value for g in GPUS.values() if g.nominal_gib.value == nominal and "GeForce" in g.name
         ]
         assert max(totals) / min(totals) < 1.02
-
-
-def test_entries_are_read_when_they_are_asked_for_and_not_before() -> None:
-    _shipped.cache_clear()
-    catalog = load()
-    catalog.gpu("rtx-4060")
-    catalog.model("qwen3-8b")
-    assert isinstance(catalog.gpus, Entries)
-    assert len(catalog.gpus._read) == 1
-
-
-def test_an_entry_read_alone_is_the_entry_of_the_whole_file() -> None:
-    import yaml
-
-    from tests.support.stacks import ROOT
-
-    for name, kind in (("hardware", "gpus"), ("models", "models")):
-        whole = yaml.safe_load((ROOT / "stacks" / "catalog" / f"{name}.yaml").read_text())[kind]
-        entries = getattr(load(), kind)
-        assert list(entries) == list(whole)
-        for ident, document in whole.items():
-            assert entries[ident] == type(entries[ident]).model_validate(document)
 
 
 def test_a_card_round_trips_through_json() -> None:
