@@ -142,3 +142,10 @@ def echo_image(tmp_path: Path) -> tuple[str, Path]:
     reference, archive = "lab.local/echo:1", tmp_path / "echo.tar"
     images.write_pause(archive, (built / "pause").read_bytes(), reference)
     return reference, archive
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-in for the model server, one static program: built once, since each build compiles Go's library anew."""
+    module = go_modules.GoModule(ROOT / "tests/e2e/standin", {"pause": "."}, "v1")
+    return go_modules.build(module, tmp_path_factory.mktemp("stand-in")) / "pause"

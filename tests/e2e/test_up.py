@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from host.artifacts import go_modules
 from host.embedded import cgroups
 from stacks import names
 from tests.conftest import ROOT
@@ -145,13 +144,10 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Lab]:
+def quick(tmp_path: Path, stand_in: Path) -> Iterator[Lab]:
     """With a stand-in for the vLLM image: an `up` takes seconds. The weights of the real model must be there already."""
-    program = (
-        go_modules.build(go_modules.GoModule(ROOT / "tests/e2e/standin", {"pause": "."}, "v1"), tmp_path) / "pause"
-    )
     for lab in _fresh(tmp_path / "lab", *STAND_IN):
-        with stand_in_image.offered(lab.folder, program):
+        with stand_in_image.offered(lab.folder, stand_in):
             yield lab
 
 
