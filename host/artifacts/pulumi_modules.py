@@ -32,19 +32,29 @@ _VERSIONED = f"-s -w -X {_SDK}/go/common/version.Version={CLI_VERSION}"
 
 CLI: Final = GoModule(_FOLDER / "pulumi", {"pulumi": f"{_CLI_PACKAGE}/cmd/pulumi"}, CLI_VERSION, _VERSIONED)
 LANGUAGE_HOST: Final = GoModule(
-    _FOLDER / "pulumi", {"pulumi-language-python": "./language"}, CLI_VERSION, _VERSIONED,
+    _FOLDER / "pulumi",
+    {"pulumi-language-python": "./language"},
+    CLI_VERSION,
+    _VERSIONED,
     embeds={"language/pulumi-language-python-exec": (_SDK, "python/cmd/pulumi-language-python-exec")},
     name="pulumi-language-python",
-)  # fmt: skip
+)
 COMMAND: Final = GoModule(
-    _FOLDER / "pulumi", {"pulumi-resource-command": "./command"}, COMMAND_VERSION, f"-s -w -X main.version={COMMAND_VERSION}",
+    _FOLDER / "pulumi",
+    {"pulumi-resource-command": "./command"},
+    COMMAND_VERSION,
+    f"-s -w -X main.version={COMMAND_VERSION}",
     name="pulumi-resource-command",
-)  # fmt: skip
+)
 KUBERNETES: Final = GoModule(
-    _FOLDER / "pulumi-kubernetes", {"pulumi-resource-kubernetes": "."}, KUBERNETES_VERSION,
+    _FOLDER / "pulumi-kubernetes",
+    {"pulumi-resource-kubernetes": "."},
+    KUBERNETES_VERSION,
     f"-s -w -X {_PROVIDER}/pkg/version.Version={KUBERNETES_VERSION}",
     name="pulumi-resource-kubernetes",
-)  # fmt: skip
+)
+
+MODULES: Final = (CLI, LANGUAGE_HOST, COMMAND, KUBERNETES)
 
 
 def default_cache() -> Path:
@@ -96,7 +106,8 @@ def _cli_folder(cache: Path) -> Path:
     return cache / "programs" / f"pulumi-cli-{CLI_VERSION}-{CLI.recipe()}-{LANGUAGE_HOST.recipe()}"
 
 
-def _main() -> int:
+def main() -> int:
+    """Builds everything and prints where it is; returns the exit code."""
     cache = default_cache()
     try:
         for build in (build_cli, build_command, build_kubernetes):
@@ -109,4 +120,4 @@ def _main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main())
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The built CLI and plugins of the person who runs the tests. What is not built is not built here: that takes ten minutes."""
+"""The built CLI and plugins of the person who runs the tests. They are not built here: that takes ten minutes."""
 
 import os
 from pathlib import Path

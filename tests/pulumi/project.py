@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# The program's Commands come from a file, so that a test is data. {"secret": X} stands for a secret, {"timeout": N} for a custom timeout.
+# The program's Commands come from a file, so that a test is data. {"secret": X} stands for a secret, {"timeout": N} for
+# a custom timeout.
 _PROGRAM = """
 import json, pathlib
 import pulumi
@@ -22,13 +23,15 @@ from pulumi_command import local
 
 def value(given):
     if isinstance(given, dict):
-        return pulumi.Output.secret(given["secret"]) if set(given) == {"secret"} else {k: value(v) for k, v in given.items()}
+        if set(given) == {"secret"}:
+            return pulumi.Output.secret(given["secret"])
+        return {k: value(v) for k, v in given.items()}
     return [value(v) for v in given] if isinstance(given, list) else given
 
 for name, given in json.loads(pathlib.Path("commands.json").read_text()).items():
     seconds = given.pop("timeout", None)
     timeouts = pulumi.CustomTimeouts(create=seconds, update=seconds, delete=seconds) if seconds else None
-    local.Command(name, **{k: value(v) for k, v in given.items()}, opts=pulumi.ResourceOptions(custom_timeouts=timeouts))
+    local.Command(name, **value(given), opts=pulumi.ResourceOptions(custom_timeouts=timeouts))
 """
 _LIMIT = 120
 _MARK = "LAB_TEST_RUN"  # in the environment of all that a project's runs start
@@ -80,7 +83,7 @@ def _name(urn: str) -> str:
 
 
 class Project:
-    """One project with one stack. `cli` is the folder of the CLI and its language host, `plugin` the command provider."""
+    """One project with one stack. `cli` is the folder of the CLI and language host, `plugin` the command provider."""
 
     def __init__(self, folder: Path, cli: Path, plugin: Path, virtual: Path) -> None:
         self.folder, self.cli, self.home, self.virtual = folder, cli / "pulumi", folder / ".home", virtual
@@ -91,11 +94,17 @@ class Project:
         backend.mkdir()
         temporary.mkdir()
         self.environment = {
-            "PATH": os.environ["PATH"], "HOME": str(folder), "PULUMI_HOME": str(self.home), "TMPDIR": str(temporary),
-            "PULUMI_BACKEND_URL": f"file://{backend}", "PULUMI_CONFIG_PASSPHRASE": "only for this test",
-            "PULUMI_SKIP_UPDATE_CHECK": "true", "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-            "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true", _MARK: uuid.uuid4().hex,
-        }  # fmt: skip
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PULUMI_HOME": str(self.home),
+            "TMPDIR": str(temporary),
+            "PULUMI_BACKEND_URL": f"file://{backend}",
+            "PULUMI_CONFIG_PASSPHRASE": "only for this test",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true",
+            _MARK: uuid.uuid4().hex,
+        }
         self.settings(virtualenv=str(virtual))
         (folder / "__main__.py").write_text(_PROGRAM)
         self.write({})
@@ -117,9 +126,14 @@ class Project:
     def tried(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """A short command of the CLI, however it ends."""
         return subprocess.run(
-            [self.cli, *words, "--non-interactive"], cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True,
-            check=False, timeout=_LIMIT,
-        )  # fmt: skip
+            [self.cli, *words, "--non-interactive"],
+            cwd=cwd or self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LIMIT,
+        )
 
     def call(self, *words: str, cwd: Path | None = None) -> str:
         """A short command of the CLI, which must succeed; returns its standard output."""
@@ -131,9 +145,14 @@ class Project:
         """Begins preview, up, refresh or destroy in a process group of its own; its output is read by `ended`."""
         skip = [] if operation == "preview" else ["--yes", "--skip-preview"]
         return subprocess.Popen(
-            [self.cli, operation, "--stack", "dev", "--json", "--non-interactive", *skip, *words], cwd=self.folder,
-            env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+            [self.cli, operation, "--stack", "dev", "--json", "--non-interactive", *skip, *words],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def ended(self, process: subprocess.Popen[str]) -> Run:
         """Waits for the end of a run that was started."""
@@ -164,9 +183,14 @@ class Project:
         self.write(commands)
         environment = {k: v for k, v in self.environment.items() if k != "PULUMI_ENABLE_STREAMING_JSON_PREVIEW"}
         done = subprocess.run(
-            [self.cli, "preview", "--stack", "dev", "--json", "--non-interactive", "--show-sames"], cwd=self.folder, env=environment,
-            capture_output=True, text=True, check=False, timeout=_LIMIT,
-        )  # fmt: skip
+            [self.cli, "preview", "--stack", "dev", "--json", "--non-interactive", "--show-sames"],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LIMIT,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         steps = json.loads(done.stdout)["steps"]
         return {_name(s["urn"]): s for s in steps if "command:local:Command" in s["urn"]}
@@ -210,3 +234,11 @@ class Project:
         """Kills what a test has left running."""
         for process in self.processes():
             os.kill(process, signal.SIGKILL)
+
+
+def wait_for(path: Path) -> None:
+    """Waits until a file is there."""
+    deadline = time.monotonic() + _LIMIT
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} was not made"
+        time.sleep(0.05)

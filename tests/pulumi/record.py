@@ -29,9 +29,13 @@ def telling(step: dict[str, Any]) -> dict[str, Any]:
     """Of a step in a preview's document, what the plugin decides."""
     new = step.get("newState") or {}
     found = {
-        "op": step["op"], "inputs": new.get("inputs"), "outputs": new.get("outputs"), "detailedDiff": step.get("detailedDiff"),
-        "diffReasons": sorted(step.get("diffReasons") or ()), "replaceReasons": sorted(step.get("replaceReasons") or ()),
-    }  # fmt: skip
+        "op": step["op"],
+        "inputs": new.get("inputs"),
+        "outputs": new.get("outputs"),
+        "detailedDiff": step.get("detailedDiff"),
+        "diffReasons": sorted(step.get("diffReasons") or ()),
+        "replaceReasons": sorted(step.get("replaceReasons") or ()),
+    }
     return {key: value for key, value in found.items() if value}
 
 

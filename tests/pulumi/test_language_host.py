@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.pulumi.project import Project
+from tests.pulumi.project import Project, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -18,13 +17,6 @@ _BEGIN = """
     pathlib.Path("begun").touch()
     time.sleep(500)
 """
-
-
-def _begun(project: Project) -> None:
-    deadline = time.monotonic() + 60
-    while not (project.folder / "begun").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _leftovers(project: Project) -> list[str]:
@@ -39,8 +31,9 @@ def test_a_program_gets_its_stack_its_configuration_and_its_environment(project:
         import os, sys
         import pulumi
         config = pulumi.Config()
-        pulumi.export("said", [pulumi.get_project(), pulumi.get_stack(), pulumi.get_organization(), pulumi.get_root_directory(),
-                               config.require("plain"), os.getcwd(), os.environ["VIRTUAL_ENV"], sys.prefix])
+        pulumi.export("names", [pulumi.get_project(), pulumi.get_stack(), pulumi.get_organization()])
+        pulumi.export("folders", [pulumi.get_root_directory(), os.getcwd(), os.environ["VIRTUAL_ENV"], sys.prefix])
+        pulumi.export("plain", config.require("plain"))
         pulumi.export("hidden", config.require_secret("hidden"))
         pulumi.export("path", os.environ["PATH"])
         pulumi.export("dry", pulumi.runtime.is_dry_run())
@@ -50,7 +43,9 @@ def test_a_program_gets_its_stack_its_configuration_and_its_environment(project:
     project.run("up")
     found = json.loads(project.call("stack", "output", "--json", "--stack", "dev"))
     folder, virtual = str(project.folder), str(project.virtual)
-    assert found["said"] == ["sample", "dev", "organization", folder, "value", folder, virtual, virtual]
+    assert found["names"] == ["sample", "dev", "organization"]
+    assert found["folders"] == [folder, folder, virtual, virtual]
+    assert found["plain"] == "value"
     assert found["path"].split(os.pathsep)[0] == f"{virtual}/bin"
     assert (found["hidden"], found["dry"]) == ("[secret]", False)
     assert _leftovers(project) == []
@@ -117,7 +112,7 @@ def test_a_project_without_a_program_is_told_so(project: Project) -> None:
 def test_ctrl_c_ends_the_program_with_what_it_has_started(project: Project) -> None:
     project.program(_BEGIN)
     process = project.start("up")
-    _begun(project)
+    wait_for(project.folder / "begun")
     process.send_signal(signal.SIGINT)
     stopped = project.ended(process)
     assert stopped.code != 0
@@ -129,7 +124,7 @@ def test_ctrl_c_ends_the_program_with_what_it_has_started(project: Project) -> N
 def test_a_killed_cli_takes_the_program_along(project: Project) -> None:
     project.program(_BEGIN)
     process = project.start("preview")
-    _begun(project)
+    wait_for(project.folder / "begun")
     os.kill(process.pid, signal.SIGKILL)
     project.ended(process)
     assert project.only()
@@ -139,7 +134,7 @@ def test_a_killed_cli_takes_the_program_along(project: Project) -> None:
 def test_a_program_that_ignores_the_signal_is_killed(project: Project) -> None:
     project.program("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + _BEGIN.replace("\n    ", "\n"))
     process = project.start("up")
-    _begun(project)
+    wait_for(project.folder / "begun")
     process.send_signal(signal.SIGINT)
     assert project.ended(process).code != 0
     assert project.only()

@@ -1,4 +1,5 @@
-// The Kubernetes provider of Pulumi 4.25.0 (its tags are not served, the commit of that tag is), with a stand-in for its generated SDK.
+// Pulumi's Kubernetes provider 4.25.0, with a stand-in for its generated SDK. The version is the commit of that tag:
+// the proxy does not serve the tags.
 module lab.local/pulumi-kubernetes
 
 go 1.26.6

@@ -9,7 +9,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 )
 
-// inputs are the properties of a Command with all marks (secret, output) taken off; stdout and stderr are in outputs only.
+// inputs are the properties of a Command with all marks (secret, output) taken off. Only outputs have stdout, stderr.
 type inputs struct {
 	Create, Update, Delete *string
 	Dir, Stdin, Logging    string
@@ -79,12 +79,14 @@ func check(properties resource.PropertyMap) []plugin.CheckFailure {
 	for key, value := range properties {
 		kind, known := kinds[key]
 		if !known {
-			failures = append(failures, plugin.CheckFailure{Property: key, Reason: "the lab's stand-in for Pulumi's command plugin does not know it"})
+			failures = append(failures, plugin.CheckFailure{Property: key, Reason: standIn + " does not know it"})
 		} else if value := plain(value); value != nil && !kind.fits(value) {
 			failures = append(failures, plugin.CheckFailure{Property: key, Reason: "it must be " + kind.name})
 		}
 	}
-	slices.SortFunc(failures, func(a, b plugin.CheckFailure) int { return strings.Compare(string(a.Property), string(b.Property)) })
+	slices.SortFunc(failures, func(a, b plugin.CheckFailure) int {
+		return strings.Compare(string(a.Property), string(b.Property))
+	})
 	return failures
 }
 

@@ -64,8 +64,8 @@ func (s *scripts) stopOnSignals() {
 	}
 }
 
-// server says what the SDK's server leaves out of a difference: that it is detailed, which properties it is about (and not which of their
-// parts), and that a removal can replace.
+// server says what the SDK's server leaves out of a difference: that it is detailed, which properties it is about (and
+// not which of their parts), and that a removal can replace.
 type server struct {
 	pulumirpc.ResourceProviderServer
 }

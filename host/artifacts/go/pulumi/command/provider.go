@@ -17,7 +17,8 @@ var version = "0.0.0" // the release whose place it takes; set when it is built
 
 const (
 	kind    = "command:local:Command"
-	onlyOne = "the lab's stand-in for Pulumi's command plugin knows " + kind + " alone"
+	standIn = "the lab's stand-in for Pulumi's command plugin"
+	onlyOne = standIn + " knows " + kind + " alone"
 	tells   = 2 * time.Second // an engine that does not take a line for so long is gone
 )
 
@@ -28,7 +29,9 @@ type command struct {
 	scripts *scripts
 }
 
-func (c *command) Handshake(context.Context, plugin.ProviderHandshakeRequest) (*plugin.ProviderHandshakeResponse, error) {
+func (c *command) Handshake(
+	context.Context, plugin.ProviderHandshakeRequest,
+) (*plugin.ProviderHandshakeResponse, error) {
 	return &plugin.ProviderHandshakeResponse{AcceptSecrets: true, AcceptResources: true}, nil
 }
 
@@ -72,7 +75,7 @@ func (c *command) Check(_ context.Context, r plugin.CheckRequest) (plugin.CheckR
 	return plugin.CheckResponse{Properties: r.News, Failures: check(r.News)}, nil
 }
 
-// Diff compares the inputs. New triggers, or none any more, replace; the SDKs ask for the same where one of them changes.
+// Diff compares the inputs. New triggers, or none any more, replace; the SDKs ask for that where one of them changes.
 func (c *command) Diff(_ context.Context, r plugin.DiffRequest) (plugin.DiffResponse, error) {
 	found := r.OldInputs.Diff(r.NewInputs)
 	if found == nil {
@@ -121,9 +124,10 @@ func (c *command) Delete(ctx context.Context, r plugin.DeleteRequest) (plugin.De
 	return plugin.DeleteResponse{}, err
 }
 
-// run runs the script that `which` picks, if there is one, and returns the Command's outputs; `before` are the previous ones.
+// run runs the script that `which` picks, if any, and returns the Command's outputs; `before` are the old ones.
 func (c *command) run(
-	ctx context.Context, urn resource.URN, properties, before resource.PropertyMap, seconds float64, which func(inputs) *string,
+	ctx context.Context, urn resource.URN, properties, before resource.PropertyMap, seconds float64,
+	which func(inputs) *string,
 ) (resource.PropertyMap, error) {
 	in, err := inputsOf(properties)
 	if err != nil {

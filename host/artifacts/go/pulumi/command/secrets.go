@@ -14,8 +14,8 @@ const (
 	shortest = 4
 )
 
-// hider makes the replacer that hides every secret string of the inputs, and each line of it, in a text. What a script said before
-// is no input: it is secret as soon as any input is, and most of its lines are harmless.
+// hider makes the replacer that hides every secret string of the inputs, and each line of it, in a text. What a script
+// said before is no input: it is secret as soon as any input is, and most of its lines are harmless.
 func hider(properties ...resource.PropertyMap) *strings.Replacer {
 	found := map[string]bool{}
 	for _, one := range properties {

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// host answers the engine. What is not here (installing, generating code, plugins in Python) is said to be unimplemented.
+// host answers the engine. What is not here (installing, generating code, plugins in Python) is told as unimplemented.
 type host struct {
 	pulumirpc.UnimplementedLanguageRuntimeServer
 	engine, tracing string
@@ -31,7 +31,7 @@ func (h *host) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.Plugin
 	return &pulumirpc.PluginInfo{Version: version.Version}, nil
 }
 
-// GetRequiredPackages names none: the engine asks for a plugin when a resource of it is registered, in the version of its SDK.
+// GetRequiredPackages names none: the engine asks for a plugin, in the version of its SDK, when a resource needs it.
 func (h *host) GetRequiredPackages(
 	context.Context, *pulumirpc.GetRequiredPackagesRequest,
 ) (*pulumirpc.GetRequiredPackagesResponse, error) {
@@ -55,12 +55,12 @@ func (h *host) About(ctx context.Context, r *pulumirpc.AboutRequest) (*pulumirpc
 	return &pulumirpc.AboutResponse{Executable: python, Version: version}, err
 }
 
-// Cancel ends the program: its engine goes away.
+// Cancel has nothing to do: the engine hangs up on the program, and stops us when all resources have come to an end.
 func (h *host) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, nil
 }
 
-// interpreter is the Python of the project's virtual environment, or the first one on PATH where the project names none.
+// interpreter is the Python of the project's virtual environment, or the first one on PATH where the project has none.
 func interpreter(info *pulumirpc.ProgramInfo) (string, error) {
 	folder := info.GetOptions().GetFields()["virtualenv"].GetStringValue()
 	if folder == "" {

@@ -44,7 +44,8 @@ func main() {
 	}
 }
 
-// serve answers the engine until it is stopped and the call under way has ended. The engine reads the port on standard output.
+// serve answers the engine until we are stopped and the call under way has ended. The engine reads the port on standard
+// output.
 func serve(stopped context.Context, host *host) error {
 	end := make(chan bool)
 	context.AfterFunc(stopped, func() { close(end) })

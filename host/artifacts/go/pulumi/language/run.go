@@ -19,7 +19,8 @@ import (
 	"lab.local/pulumi/processes"
 )
 
-// Pulumi's own: python/cmd/pulumi-language-python-exec of the module github.com/pulumi/pulumi/sdk/v3, put here by the build.
+// Pulumi's own: python/cmd/pulumi-language-python-exec of the module github.com/pulumi/pulumi/sdk/v3. The build puts it
+// here.
 //
 //go:embed pulumi-language-python-exec
 var executor []byte
@@ -81,9 +82,10 @@ func (h *host) process(r *pulumirpc.RunRequest, script string) (*exec.Cmd, error
 	}
 	words := []string{"-u", script}
 	for _, option := range [][2]string{
-		{"--monitor", r.GetMonitorAddress()}, {"--engine", h.engine}, {"--project", r.GetProject()}, {"--stack", r.GetStack()},
-		{"--pwd", r.GetPwd()}, {"--dry_run", fmt.Sprint(r.GetDryRun())}, {"--parallel", fmt.Sprint(r.GetParallel())},
-		{"--tracing", h.tracing}, {"--organization", r.GetOrganization()}, {"--root_directory", r.GetInfo().GetRootDirectory()},
+		{"--monitor", r.GetMonitorAddress()}, {"--engine", h.engine}, {"--tracing", h.tracing},
+		{"--project", r.GetProject()}, {"--stack", r.GetStack()}, {"--organization", r.GetOrganization()},
+		{"--dry_run", fmt.Sprint(r.GetDryRun())}, {"--parallel", fmt.Sprint(r.GetParallel())},
+		{"--pwd", r.GetPwd()}, {"--root_directory", r.GetInfo().GetRootDirectory()},
 	} {
 		if option[1] != "" {
 			words = append(words, option[0], option[1])

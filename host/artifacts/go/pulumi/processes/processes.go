@@ -21,8 +21,8 @@ func WatchParent(gone func()) {
 	gone()
 }
 
-// EndGroup ends a process group: SIGTERM, and SIGKILL for what is left of it after `patience`, or after `hurried` from the
-// moment that `hurry` is closed. The caller collects its own child meanwhile.
+// EndGroup ends a process group: SIGTERM, and SIGKILL for what is left of it after `patience`, or after `hurried` from
+// the moment that `hurry` is closed. The caller collects its own child meanwhile.
 func EndGroup(group int, patience time.Duration, hurry <-chan struct{}, hurried time.Duration) {
 	deadline := time.Now().Add(patience)
 	_ = syscall.Kill(-group, syscall.SIGTERM)
