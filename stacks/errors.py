@@ -1,4 +1,6 @@
-"""Every error that a user of the lab can meet: a sentence that says what is wrong, and a remedy that says what to type."""
+"""Every error that a user of the lab can meet: a sentence that says what is wrong, and a remedy that says what to
+type.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Settings near the wished ones that were planned and found to work: in words, and as edits that a program can
+    """Settings near the given ones that were planned and found to work: in words, and as edits that a program can
     make.
     """
 
@@ -100,7 +102,7 @@ class Alternative:
 
 
 class PlanError(LabError):
-    """The wished settings cannot work on this machine; carries the arithmetic and the nearest settings that do.
+    """The given settings cannot work on this machine; carries the arithmetic and the nearest settings that do.
 
     `refusals` holds one sentence each. `proposals` are edits of the stack file that were planned and found to work, and
     `alternatives` the same in words.
@@ -118,8 +120,15 @@ class PlanError(LabError):
             + "\n\n".join(f"  {r}" for r in self.refusals),
             remedy=f"settings that do fit (each one planned):\n{options}"
             if options
-            else f"no single edit of Pulumi.{stack}.yaml helps; ask for less, or of a larger machine",
+            else f"no single edit of Pulumi.{stack}.yaml helps; lower contextTokens "
+            "or concurrentRequests, or use a larger machine",
         )
+
+
+class ProposalError(LabError):
+    """No stack file can be proposed for this machine."""
+
+    exit_code = 2
 
 
 class HostError(LabError):

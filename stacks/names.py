@@ -4,16 +4,56 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Literal
 
 PART_OF = "local-ai-lab"
-MODELS_NAMESPACE = "local-ai-models"
+Task = Literal["chat", "completion", "embedding", "rerank", "transcription"]
+"""What a model is asked for: chat and text completions, vectors of texts, an order of documents, words of speech."""
 NVIDIA_NAMESPACE = "nvidia-device-plugin"
-STORAGE_CLASS = "local-ai-models"
+GPU = "nvidia.com/gpu"
+"""What pods ask for and nodes offer, and the key of the taint on nodes that have it."""
+HUB_TOKEN_SECRET = "model-hub-token"  # noqa: S105  (the name of a Secret)
 API_KEY_SECRET = "endpoint-api-key"  # noqa: S105  (the name of a Secret)
+GATEWAY = "gateway"
+"""Every object of the gateway in a stack's namespace, and its container."""
+GATEWAY_SECRET = "gateway-files"  # noqa: S105  (the name of a Secret)
+GATEWAY_KEYS_ANNOTATION = "local-ai-lab/gateway-files"
+"""On the gateway's pods: which of these files they should have; a kubelet looks at a pod that changes at once."""
 MODELS_MOUNT = "/models"
+_FIRST_SERVICE = 32  # above what the cluster takes for itself: its own Service, and where DNS would be
 _LONGEST_STACK = 40  # a node's name may have 63 characters
 HTTP_PORT = 8000
 """vLLM's own default port of its OpenAI-compatible server."""
+
+ENGINE_UID = 10001
+"""The user and group of an engine's processes: above 10000, where no user of the machine lives (checkov CKV_K8S_40)."""
+
+HEALTH_SECONDS = 5
+"""How long an engine may take to answer on its health path."""
+
+STACK_LABEL, PROJECT_LABEL = "local-ai-lab.stack", "local-ai-lab.project"
+"""Whose a container, network or volume of plain Docker is: the stack, and the folder of the checkout that made it."""
+STACK_ANNOTATION, OWNER_ANNOTATION = f"{PART_OF}/stack", f"{PART_OF}/owner"
+"""Whose a namespace in somebody else's cluster is: the stack, and the checkout that made it."""
+DIGEST_LABEL, KEY_LABEL = "local-ai-lab.digest", "local-ai-lab.api-key"
+"""What a container was made from: its service's digest, and 32 bits of the key's."""
+
+ENGINE_LABEL = "local-ai-lab/engine"
+"""Which engine of its model a pod is, where engines share a card and each has a Deployment of its own."""
+
+CLAIM_ANNOTATIONS = {"pulumi.com/skipAwait": "true"}
+"""Of a PersistentVolumeClaim: the pods that mount it wait for it, and Pulumi's own wait was seen to miss that a claim
+is bound and to end after five minutes (Kubernetes provider 4.25.0).
+"""
+
+GATEWAY_FOLDER = "/etc/local-ai-lab"
+"""Where the gateway's container has its files."""
+
+CLIENT_HEADER = "x-client-id"
+"""The name of the key that a request came with; the gateway alone sets it."""
+
+OWN_CLIENT = "lab"
+"""The client that the lab's own checks are."""
 
 ENDPOINT_PORTS = range(30080, 30096)
 """Ports that endpoints may have: inside Kubernetes' node-port range, few enough to publish all of them when a cluster
@@ -22,13 +62,20 @@ is made.
 
 
 def state_folder(stack: str) -> str:
-    """The folder of one stack's host state; `~` is expanded where it is used, so that plans are equal on every machine."""
+    """The folder of one stack's host state; `~` is expanded where it is used, so that plans are equal on every
+    machine.
+    """
     return f"~/.local/state/local-ai-lab/stacks/{stack}"
 
 
 def kubeconfig(stack: str) -> str:
     """The kubeconfig that the bootstrap writes and the Kubernetes provider reads."""
     return f"{state_folder(stack)}/kubeconfig"
+
+
+def at_home(path: str, home: str) -> str:
+    """`path` with a leading ~ written out as `home`: for those who know no home, such as a kubelet."""
+    return home + path[1:] if path.startswith("~/") else path
 
 
 def cluster_identifier(stack: str) -> str:
@@ -39,11 +86,18 @@ def cluster_identifier(stack: str) -> str:
 
 
 def cluster_name(stack: str) -> str:
-    """The embedded cluster and its node: a DNS label whatever the stack is called, and different for different stacks."""
+    """The embedded cluster and its node: a DNS label whatever the stack is called, and different for different
+    stacks.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", stack.lower()).strip("-")
     if slug == stack and len(slug) <= _LONGEST_STACK:
         return f"{PART_OF}-{slug}"
     return f"{PART_OF}-{slug[:_LONGEST_STACK]}-{hashlib.sha256(stack.encode()).hexdigest()[:8]}"
+
+
+def namespace(stack: str) -> str:
+    """The namespace of the stack's models, and the name of its StorageClass: two stacks on one cluster do not meet."""
+    return cluster_name(stack)
 
 
 def common_labels(component: str) -> dict[str, str]:
@@ -72,6 +126,26 @@ def endpoint_service(name: str) -> str:
     return f"{name}-endpoint"
 
 
+def engine_deployment(model: str, engine: int) -> str:
+    """The Deployment of one engine, where engines share a card and start one after another."""
+    return f"{model}-engine-{engine}" if engine else model
+
+
+def container(project: str, model: str) -> str:
+    """The container of one model in the compose project `project` of plain Docker."""
+    return f"{project}-{model}"
+
+
+def embedded_service_address(slot: int, taken: int) -> str:
+    """A Service's address on the embedded cluster, which has no DNS: the gateway's own first, then the models'."""
+    return f"10.233.{slot}.{_FIRST_SERVICE + taken}"
+
+
+def gateway_selector() -> dict[str, str]:
+    """The labels by which a Service, a Deployment and policies find the gateway's pods."""
+    return {"app.kubernetes.io/name": GATEWAY, "app.kubernetes.io/part-of": PART_OF}
+
+
 def model_cache(path: str) -> str:
     """The name of the cache's volume and claim: another folder is another volume, because a volume's path can never
     change.
@@ -85,11 +159,22 @@ def reserved_model_name(name: str) -> str | None:
         return "a Service of that name makes Kubernetes inject VLLM_PORT, which breaks vLLM"
     if name == "default":
         return "the namespace's own ServiceAccount is called that"
+    if name == "gateway":
+        return "the gateway's own objects are called that"
     if name == "default-deny":
         return "the NetworkPolicy that closes the namespace is called that"
     if name.endswith("-endpoint"):
         return "the Services of endpoints are called that"
+    if re.search(r"-engine-[0-9]+$", name):
+        return "the Deployments of engines that share a card are called that"
     return None
+
+
+def model_claim(storage_class: str | None, access_mode: str) -> str:
+    """The name of the claim in somebody else's cluster: of another class it is another one, since neither can
+    change.
+    """
+    return f"model-cache-{hashlib.sha256(f'{storage_class} {access_mode}'.encode()).hexdigest()[:8]}"
 
 
 def model_directory(repository: str, revision: str | None) -> str:

@@ -15,8 +15,9 @@ from stacks.catalog.entries import read_yaml
 from stacks.catalog.loader import load, ships
 from stacks.catalog.quantization import METHODS, SCHEMES, UnknownQuantizationError, scheme
 from stacks.catalog.schema import Model, is_id, text_config
+from stacks.catalog.task_of import label_problem, task_of
 from stacks.errors import CatalogError, LabError, shown
-from stacks.planning.fit.hf_config import read_hf_config
+from stacks.planning.engines.vllm.memory.hf_config import read_hf_config
 
 GIB = 2**30
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -26,7 +27,8 @@ _NOT_IN_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
 _BITS = 32
 _LONGEST_LIST = 8  # module names that stay in 16 bit run to hundreds and say no more than their first ones
 _NOISE = re.compile(
-    r"^_|_token_id$|_token_ids$|_dropout$|dropout_|pdrop$|^(transformers_version|auto_map|use_cache|initializer_range|id2label|label2id"
+    r"^_|_token_id$|_token_ids$|_dropout$|dropout_|pdrop$|^(transformers_version|auto_map|use_cache|initializer_range|"
+    r"id2label|label2id"
     r"|task_specific_params|problem_type|output_router_logits|pretraining_tp|custom_pipelines)$"
 )
 _QUANTIZED = re.compile(
@@ -131,7 +133,8 @@ def _file_problems(found: Found) -> list[tuple[str, str]]:
         return [
             (
                 said,
-                "take a repository with *.safetensors; many have a conversion in their pull requests (refs/pr/N as --revision)",
+                "take a repository with *.safetensors; many have a conversion in their pull requests (refs/pr/N as "
+                "--revision)",
             )
         ]
     if any(name.endswith(".gguf") for name in found.sizes):
@@ -157,11 +160,13 @@ def _config_problems(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = [n for n in named if isinstance(n, str)] if isinstance(named, list) else []
     if not isinstance(config.get("model_type"), str):
         return [("config.json says no model_type", "take the config.json of the repository as it is")]
-    if not any(n in known["generate"] or n in known["embed"] for n in names):
+    if not any(n in known[kind] for n in names for kind in ("generate", "embed", "rerank")):
         if former := [f"{n} (until {known['formerly'][n]})" for n in names if n in known["formerly"]]:
             return [(f"vLLM no longer serves the architecture {', '.join(former)}", "take another model")]
         said = shown(", ".join(names)) if names else "none"
         return [(f"vLLM does not know its architecture: {said}", f"take another model; known ones: {known['source']}")]
+    if problem := label_problem(config, known):
+        return [problem]
     try:
         read_hf_config(config)
     except CatalogError as error:
@@ -185,16 +190,16 @@ def _document(found: Found, ident: str, config: Mapping[str, Any], quantization:
     halved = dtype == "float32" and quantization is None
     what = "total_size of the safetensors index" if found.total_bytes else "sizes of its safetensors"
     where = found.where if found.revision is None else f"{found.where} at {found.revision[:12]}"
-    embeds = any(n in _architectures()["embed"] for n in config["architectures"])
-    task = "embedding" if embeds or "modules.json" in found.sizes else "chat" if found.chat_template else "completion"
+    called = suggested_id(found.repository or found.where)
+    use = task_of(called, config, found.sizes, _architectures(), chat_template=found.chat_template)
     kind = str(config.get("model_type"))
     return {
         "repository": found.repository or f"local/{ident}",
         "revision": found.revision,
         "revisionNote": "what `lab model add` read" if found.revision else "read from a folder that names no commit",
-        **({"devices": ["cuda"]} if quantization else {}),
+        **({"devices": ["cuda"]} if quantization or "devices" in use else {}),
         "licence": found.licence or "not stated; see the repository",
-        "task": task,
+        "task": use["task"],
         "family": _family(ident),
         "parameters": _parameters(found, quantization, stored, dtype),
         "quantization": quantization,
@@ -202,13 +207,16 @@ def _document(found: Found, ident: str, config: Mapping[str, Any], quantization:
         "float16": kind not in _NOT_IN_FLOAT16 and quantization != "mxfp4",
         "weightsGiB": {
             "value": _gib(stored / 2 if halved else stored),
-            "source": f"{what}, {where}" + ("; halved: vLLM serves float32 checkpoints in 16 bit" if halved else ""),
+            "kind": "specification",
+            "ref": f"{what}, {where}" + ("; halved: vLLM serves float32 checkpoints in 16 bit" if halved else ""),
         },
         "downloadGiB": {
             "value": _gib(sum(found.weight_files.values()) or stored),
-            "source": f"sizes of its safetensors, {where}",
+            "kind": "specification",
+            "ref": f"sizes of its safetensors, {where}",
         },
-        "configSource": f"config.json of {where}",
+        "configSource": {"kind": "specification", "ref": f"config.json of {where}"},
+        **{key: use[key] for key in ("hfOverrides", "chatTemplate") if key in use},
         "config": _shape(config),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -17,28 +18,72 @@ except ImportError:  # a source build of PyYAML may lack libyaml; reading is onl
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
 E = TypeVar("E", bound=Entry)
+_BEGIN = re.compile(r"  ([A-Za-z0-9_-][A-Za-z0-9._-]*):(?:\s|$)")
 
 
 class Entries(Mapping[str, E], Generic[E]):
-    """Entries by id. In the place of a broken one stands its error, which getting it raises: it breaks only itself."""
+    """Entries by id: `shipped` ones, then `own`. In the place of a broken one stands its error, which getting it
+    raises: it breaks only itself.
+    """
 
-    def __init__(self, found: Mapping[str, E | CatalogError]) -> None:
-        self._found = found
+    def __init__(self, shipped: Mapping[str, E], own: Mapping[str, E | CatalogError]) -> None:
+        self._shipped, self._own = shipped, own
 
     def __getitem__(self, name: str) -> E:
-        found = self._found[name]
+        if name in self._shipped:
+            return self._shipped[name]
+        found = self._own[name]
         if isinstance(found, CatalogError):
             raise found.with_traceback(None)
         return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._found  # Mapping's own would get the entry
+        return name in self._shipped or name in self._own  # Mapping's own would get the entry
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        yield from self._shipped
+        yield from self._own
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._shipped) + len(self._own)
+
+
+class Unread(Mapping[str, E], Generic[E]):
+    """The entries of a file of ours, each read when it is asked for: a plan needs a few of them, and reading all takes
+    most of its time. `key` is the file's one top-level key; entries begin two columns in.
+
+    Raises CatalogError for two entries of one id.
+    """
+
+    def __init__(self, kind: type[E], text: str, key: str, file: str) -> None:
+        self._kind, self._file, self._read = kind, file, dict[str, E]()
+        lines = text.splitlines(keepends=True)
+        begins = [(n, found.group(1)) for n, line in enumerate(lines) if (found := _BEGIN.match(line))]
+        ends = [*(n for n, _ in begins[1:]), len(lines)]
+        # empty lines in the place of those before, so that an error names the right line
+        self._texts = {
+            name: f"{key}:\n" + "\n" * (n - 1) + "".join(lines[n:end])
+            for (n, name), end in zip(begins, ends, strict=True)
+        }
+        self._key = key
+        if len(self._texts) != len(begins):
+            twice = sorted({name for _, name in begins if sum(other == name for _, other in begins) > 1})
+            raise CatalogError(f"{file}: two entries are called {', '.join(twice)}", remedy="remove one")
+
+    def __getitem__(self, name: str) -> E:
+        if name not in self._read:
+            document = read_yaml(self._texts[name], self._file)
+            self._read[name] = entry(self._kind, name, document[self._key][name], self._file)
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._texts  # Mapping's own would read the entry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
 
 def read_yaml(text: str, file: str) -> Any:

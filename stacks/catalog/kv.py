@@ -1,5 +1,5 @@
 """What one token costs of the KV cache, for lists that compare models; a plan counts blocks instead
-(stacks/planning/fit).
+(stacks/planning/engines/vllm/memory).
 """
 
 from __future__ import annotations
@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stacks.planning.fit.architecture import Attention
-from stacks.planning.fit.hf_config import read_hf_config
+from stacks.planning.engines.vllm.memory.architecture import Attention
+from stacks.planning.engines.vllm.memory.hf_config import read_hf_config
 
 _HALF_BYTES = 2
 
@@ -17,12 +17,13 @@ def kv_bytes_per_token(config: Mapping[str, Any]) -> int:
     """Bytes of a 16-bit KV cache for one more token of one request on one GPU, while every layer keeps all tokens.
 
     Layers with a sliding window stop growing at their window, recurrent ones hold a state of fixed size, which is not
-    counted, and an encoder keeps nothing. Raises CatalogError where `config` does not say the shape.
+    counted, and an encoder keeps nothing; what Whisper keeps of a clip of sound does not grow with its text. Raises
+    CatalogError where `config` does not say the shape.
     """
     return sum(
         count * _values(cache) * _HALF_BYTES
         for cache, count in read_hf_config(config).caches
-        if isinstance(cache, Attention)
+        if isinstance(cache, Attention) and cache.kind != "cross"
     )
 
 

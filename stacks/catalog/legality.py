@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
+
+from stacks.catalog.entries import read_yaml
 
 KvDtype = Literal["auto", "fp8", "fp8_e5m2"]
 
@@ -64,6 +65,15 @@ class Since(_Rule):
     source: str
 
 
+class LastImage(_Rule):
+    """The newest image of vLLM that runs on cards from `capability` to below `below`; None: there never was one."""
+
+    capability: str
+    below: str
+    image: str | None
+    source: str
+
+
 class Sharing(_Rule):
     """Versions that matter where engines share a card."""
 
@@ -79,10 +89,11 @@ class Legality(_Rule):
     kv_cache: dict[KvDtype, KvRule] = Field(alias="kvCache")
     attention: tuple[Backend, ...]
     sharing: Sharing
+    last_images: tuple[LastImage, ...] = Field(alias="lastImages")
 
 
 @cache
 def load() -> Legality:
     """The table that ships with the lab."""
     text = (Path(__file__).parent / "legality.yaml").read_text(encoding="utf-8")
-    return Legality.model_validate(yaml.safe_load(text))
+    return Legality.model_validate(read_yaml(text, "stacks/catalog/legality.yaml"))

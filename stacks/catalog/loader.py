@@ -11,14 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stacks.catalog.entries import E, Entries, entry, read_yaml
-from stacks.catalog.schema import Fact, Flag, Gpu, Image, Model, is_id
+from stacks.catalog.entries import E, Entries, Unread, entry, read_yaml
+from stacks.catalog.schema import Fact, Flag, Gpu, Image, Mig, Model, is_id
 from stacks.errors import CatalogError, LabError, shown
 
 T = TypeVar("T")
 
 OWN_FOLDER = "catalog"
-"""The folder of the user's own models, in the project beside the stack files: whoever reviews the change sees the same
+"""The folder of the user's own models, in the project beside the stack files: so that a reviewer sees the same
 numbers.
 """
 
@@ -37,6 +37,8 @@ class Catalog:
     images: Mapping[str, Image]
     flags: Mapping[str, Flag]
     constants: Mapping[str, dict[str, Any]]
+    mig: Mapping[str, Mig]
+    """By the card's name; a card that is not here cannot be cut."""
 
     def gpu(self, name: str) -> Gpu:
         """The card called `name`; raises CatalogError with the names there are."""
@@ -81,9 +83,8 @@ def _read(name: str) -> dict[str, Any]:
     return dict(read_yaml((_HERE / name).read_text(encoding="utf-8"), f"stacks/catalog/{name}"))
 
 
-def _entries(kind: type[E], name: str, key: str) -> dict[str, E]:
-    file = f"stacks/catalog/{name}"
-    return {ident: entry(kind, ident, document, file) for ident, document in _read(name)[key].items()}
+def _entries(kind: type[E], name: str, key: str) -> Unread[E]:
+    return Unread(kind, (_HERE / name).read_text(encoding="utf-8"), key, f"stacks/catalog/{name}")
 
 
 @cache
@@ -95,6 +96,7 @@ def _shipped() -> Catalog:
         images=_entries(Image, "images.yaml", "images"),
         flags=_entries(Flag, "flags.yaml", "flags"),
         constants=_read("compatibility.yaml"),
+        mig=_entries(Mig, "mig.yaml", "cards"),
     )
 
 
@@ -115,7 +117,7 @@ def load(root: Path | None = None) -> Catalog:
             f"the lab already ships a model called {', '.join(taken)}: {files}",
             remedy="choose another id: rename the file, and use it",
         )
-    return replace(shipped, models=Entries({**shipped.models, **own}))
+    return replace(shipped, models=Entries(shipped.models, own))
 
 
 def ships(name: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Scheme:
-    """`method` is vLLM's name of the kernels, as in legality.yaml; `size` is bytes of a weight in a linear layer, without
+    """`method` is vLLM's name of the kernels, as in legality.yaml; `size` is bytes of a weight in a linear layer,
+    without
     the scales of groups where it is `grouped`. `also` are names for it that checkpoints and reports use.
     """
 

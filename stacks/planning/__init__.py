@@ -1,0 +1,1 @@
+"""How the plan is made from settings and catalogue; changes and looks at nothing outside."""

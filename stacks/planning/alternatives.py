@@ -1,4 +1,6 @@
-"""The nearest settings that work: single edits of the stack file, else pairs, else fewer models. Each one was planned."""
+"""The nearest settings that work: single edits of the stack file, else pairs, else fewer models. Each one was
+planned.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,17 @@ from itertools import combinations
 
 from stacks.catalog import Catalog
 from stacks.errors import Alternative, Edit, SettingsError
+from stacks.planning.draft import Inputs
 from stacks.planning.edits import apply_edits
-from stacks.planning.siblings import siblings
-from stacks.settings import CpuMachine, NvidiaMachine, Settings, VllmModel
+from stacks.planning.engines import ENGINES
+from stacks.planning.substitutes import substitutes
+from stacks.settings import CpuMachine, GpuSettings, NvidiaMachine, Settings, VllmModel
 
 _MOST = 7
 _MOST_TRIED = 2500  # models planned in one search: about two seconds
 _STEP_TOKENS = 128
 _FEW_REQUESTS = 8
-_WISHES = ("replicas", "pin", "kvCacheDtype", "trustRemoteCode", "revision", "priority")
+_EXTRAS = ("replicas", "pin", "kvCacheDtype", "trustRemoteCode", "revision", "priority")
 
 Value = str | int | bool | None
 Works = Callable[[Sequence[Edit]], bool]
@@ -121,13 +125,13 @@ def _fewer_models(settings: Settings, works: Works) -> Alternative | None:
 
 
 def _one_model(settings: Settings, catalog: Catalog, works: Works) -> Alternative | None:
-    """The first model alone and without wishes, itself if that works, else the nearest one that does."""
+    """The first model alone and with nothing else asked for, itself if that works, else the nearest one that does."""
     model = settings.models[0]
-    device, task = "cuda" if settings.machine.kind == "nvidia" else "cpu", catalog.model(model.model).task
-    kin = [(-m.weights_gib.value, n) for n, m in catalog.models.items() if m.task == task and device in m.devices]
-    names = (model.model, *siblings(model.model, settings.machine.kind, catalog), *(name for _, name in sorted(kin)))
+    device, use = "cuda" if settings.machine.kind == "nvidia" else "cpu", catalog.model(model.model).use
+    kin = [(-m.weights_gib.value, n) for n, m in catalog.models.items() if m.use == use and device in m.devices]
+    names = (model.model, *substitutes(model.model, settings.machine.kind, catalog), *(name for _, name in sorted(kin)))
     plain = [Edit("models[0].concurrentRequests", min(model.concurrent_requests, _FEW_REQUESTS))]
-    plain += [Edit(f"models[0].{key}", None) for key in _WISHES]
+    plain += [Edit(f"models[0].{key}", None) for key in _EXTRAS]
     plain += [Edit(f"models[{n}]", None) for n in range(1, len(settings.models))]
     for name in dict.fromkeys(names):
         for context in sorted({min(model.context_tokens, n) for n in (model.context_tokens, 4096, 2048)}, reverse=True):
@@ -147,11 +151,37 @@ def _knobs(settings: Settings, catalog: Catalog) -> Iterator[Knob]:
         yield from _model_knobs(f"models[{index}]", model, settings, catalog)
     machine, engines = settings.machine, sum(m.replicas for m in settings.models)
     yield from _memory_knobs(machine)
-    if isinstance(machine, NvidiaMachine) and not machine.shared_card and engines > machine.gpus:
+    yield from _hardware_knobs(settings, catalog)
+    if settings.gateway.kind != "none":
+        yield Knob("gateway", (None,), "no gateway: each model on a port of its own")
+    if settings.gpu != GpuSettings():
+        yield Knob("gpu", (None,), "no gpu settings: the driver's device plugin, each engine on a card of its own")
+    sharable = isinstance(machine, NvidiaMachine) and not machine.shared_card and settings.gpu.sharing.kind == "none"
+    if isinstance(machine, NvidiaMachine) and sharable and engines > machine.gpus:
         yield Knob("machine.sharedCard", (True,))
     if len(settings.models) > 1:
         for index in reversed(range(len(settings.models))):  # what was added last is what a reviewer would drop
             yield Knob(f"models[{index}]", (None,), f"without {settings.models[index].name}")
+
+
+def _hardware_knobs(settings: Settings, catalog: Catalog) -> Iterator[Knob]:
+    """A newer driver, and the nearest card that holds it all: by memory, and no older than the present one."""
+    machine = settings.machine
+    if not isinstance(machine, NvidiaMachine):
+        return
+    images = {ENGINES[m.engine].image(m, Inputs("", settings, catalog, frozenset())) for m in settings.models}
+    least = max((image.minimum_driver.value for image in images if image.minimum_driver), default=0)
+    if machine.nvidia_driver and int(machine.nvidia_driver.split(".")[0]) < least:
+        yield Knob("machine.nvidiaDriver", (str(least),), "machine.nvidiaDriver: '{}' (install that driver first)")
+    here = catalog.gpu(machine.gpu)
+    memory = here.memory.get(machine.platform)
+    larger = [
+        (fact.value, name)
+        for name, gpu in catalog.gpus.items()
+        if (fact := gpu.memory.get(machine.platform)) and (memory is None or fact.value > memory.value)
+        if gpu.capability >= here.capability and gpu.unified_memory == here.unified_memory
+    ]
+    yield Knob("machine.gpu", [name for _, name in sorted(larger)], "machine.gpu: {} (another card)")
 
 
 def _memory_knobs(machine: CpuMachine | NvidiaMachine) -> Iterator[Knob]:
@@ -177,5 +207,5 @@ def _model_knobs(where: str, model: VllmModel, settings: Settings, catalog: Cata
         if not model.trust_remote_code:
             yield Knob(f"{where}.trustRemoteCode", (True,))
     revision = (Edit(f"{where}.revision", None),) if model.revision else ()
-    for other in siblings(model.model, settings.machine.kind, catalog):
+    for other in substitutes(model.model, settings.machine.kind, catalog):
         yield Knob(f"{where}.model", (other,), also=revision)

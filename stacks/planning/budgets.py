@@ -1,5 +1,5 @@
 """The budgets that all models of a machine share: RAM, processors, disk, ports. GPUs and their memory are in
-gpu_cards.py.
+gpus/.
 """
 
 from __future__ import annotations
@@ -7,30 +7,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stacks import names
-from stacks.planning.clusters import node_memory_gib
+from stacks.plan import BudgetPlan, GatewayPlan, ModelPlan
+from stacks.planning.clusters import DRIVERS
 from stacks.planning.draft import Inputs, Notes, gib
-from stacks.planning.plan import BudgetPlan, ModelPlan
 
 _PULL_AND_CACHE = 1.2  # the model cache keeps a partial download beside the file
 
 
 def check_budgets(
-    models: Sequence[ModelPlan], inputs: Inputs, linux_memory: float, notes: Notes, *, one_at_a_time: bool
+    models: Sequence[ModelPlan],
+    inputs: Inputs,
+    linux_memory: float,
+    notes: Notes,
+    *,
+    one_at_a_time: bool,
+    gateway: GatewayPlan | None = None,
+    claimed: bool = False,
 ) -> list[BudgetPlan]:
     """Refuses what does not fit when everything runs at once, and returns what was checked.
 
     `one_at_a_time`: the engines of a shared card start one after another, so that only one of them is loading.
+    `claimed`: the weights are in a claim, and on no disk of the machine.
     """
     return [
-        _memory(models, inputs, linux_memory, notes, one_at_a_time=one_at_a_time),
+        _memory(models, inputs, linux_memory, notes, one_at_a_time=one_at_a_time, gateway=gateway),
         _cpus(models, inputs, notes),
-        _disk(models, inputs, notes),
+        _disk(models, inputs, notes, claimed=claimed),
         BudgetPlan(
             name="ports",
-            need=len(models),
+            need=1 if gateway else len(models),
             have=len(names.ENDPOINT_PORTS),
             unit="ports",
-            what="one each, published on the machine",
+            what="one for all, published on the machine" if gateway else "one each, published on the machine",
         ),
     ]
 
@@ -41,9 +49,15 @@ def engines(models: Sequence[ModelPlan]) -> str:
 
 
 def _memory(
-    models: Sequence[ModelPlan], inputs: Inputs, linux_memory: float, notes: Notes, *, one_at_a_time: bool
+    models: Sequence[ModelPlan],
+    inputs: Inputs,
+    linux_memory: float,
+    notes: Notes,
+    *,
+    one_at_a_time: bool,
+    gateway: GatewayPlan | None,
 ) -> BudgetPlan:
-    pods = node_memory_gib(inputs, linux_memory)
+    pods = DRIVERS[inputs.settings.cluster.driver].node_memory(inputs, linux_memory)
     if one_at_a_time and models:
         serving = sum(m.replicas * m.resources.memory_request_mib for m in models)
         peak = max(m.resources.memory_limit_mib - m.resources.memory_request_mib for m in models)
@@ -53,10 +67,12 @@ def _memory(
         )
     else:
         need, how = sum(m.replicas * m.resources.memory_limit_mib for m in models) / 1024, "all loading at once"
+    if gateway:
+        need, how = need + gateway.memory_mib / 1024, f"{how}, and the gateway"
     if need > pods:
         notes.refuse(
-            f"RAM: {engines(models)} may take {gib(need)} while loading, and the node has {gib(pods)} for pods (Linux has {gib(linux_memory)}); "
-            "Kubernetes would kill one: OOMKilled."
+            f"RAM: {engines(models)} may take {gib(need)} while loading, and the node has {gib(pods)} for pods (Linux "
+            f"has {gib(linux_memory)}); Kubernetes would kill one: OOMKilled."
         )
     notes.decide(
         "hostMemory", f"{gib(need)} of {gib(pods)}", "derived", "sum of memory limits", f"{engines(models)}, {how}"
@@ -69,27 +85,23 @@ def _cpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> BudgetPl
     have = inputs.settings.machine.cpus
     if wanted >= have:  # the cluster's own pods and daemons need the last one
         notes.refuse(
-            f"CPU: {engines(models)} request {wanted} processors and the cluster the last one, and the machine has {have}; a pod would stay Pending."
+            f"CPU: {engines(models)} request {wanted} processors and the cluster the last one, and the machine has "
+            f"{have}; a pod would stay Pending."
         )
     return BudgetPlan(
         name="processors", need=wanted, have=have - 1, unit="processors", what="requests; the last one is the cluster's"
     )
 
 
-def _disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> BudgetPlan:
-    machine, catalog, driver = inputs.settings.machine, inputs.catalog, inputs.settings.cluster.driver
+def _disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes, *, claimed: bool) -> BudgetPlan:
+    machine, catalog, driver = inputs.settings.machine, inputs.catalog, DRIVERS[inputs.settings.cluster.driver]
     free = machine.disk_free_gib
-    if driver == "embedded":
-        image = catalog.number("embedded.diskGiB")
-        what = "builds, caches and the image"
-    else:
-        cuda = catalog.images["vllm-cuda"]
-        image = cuda.unpacked_gib.value + cuda.compressed_gib.value
-        what = f"the image, unpacked and while it is pulled ({gib(cuda.unpacked_gib.value)} + {gib(cuda.compressed_gib.value)})"
-    weights = sum({m.weights.directory: m.weights.download_gib for m in models}.values()) * _PULL_AND_CACHE
+    image, what = driver.node_disk(inputs)
+    fetched = {} if claimed else {w.directory: w.download_gib for m in models for w in m.all_weights}
+    weights = sum(fetched.values()) * _PULL_AND_CACHE
     need = image + weights
     kept, why = catalog.number("disk.reserveGiB"), "kept free"
-    share = catalog.fact(f"eviction.{driver}")
+    share = catalog.fact(driver.eviction_fact)
     if machine.disk_total_gib is not None and machine.disk_total_gib * share.value > kept:
         kept, why = (
             machine.disk_total_gib * share.value,
@@ -102,9 +114,10 @@ def _disk(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> BudgetPl
     usable = free - kept
     if need > usable:
         notes.refuse(
-            f"disk: {what} and {gib(weights)} of weights need {gib(need)}, and of {free} GiB free {gib(max(0.0, usable))} may be used "
-            f"({gib(kept)} {why}); a full disk ends pulls with `no space left on device`, or the node gets the taint "
-            "node.kubernetes.io/disk-pressure and its pods are Evicted or stay Pending."
+            f"disk: {what} and {gib(weights)} of weights need {gib(need)}, and of {free} GiB free "
+            f"{gib(max(0.0, usable))} may be used ({gib(kept)} {why}); a full disk ends pulls with `no space left on "
+            "device`, or the node gets the taint node.kubernetes.io/disk-pressure and its pods are Evicted or stay "
+            "Pending."
         )
     notes.decide(
         "disk", f"{gib(need)} of {gib(usable)}", "derived", share.source, f"{what}, and weights; {gib(kept)} {why}"

@@ -7,12 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from stacks import names
 from stacks.catalog import Catalog
-from stacks.catalog.legality import KvDtype
-from stacks.planning.plan import Decision
+from stacks.measured import Start
+from stacks.plan import Decision
 from stacks.settings import CpuMachine, NvidiaMachine, Settings
 
-Kind = Literal["stated", "derived", "default", "degraded"]
+Kind = Literal["stated", "derived", "measured", "default", "degraded"]
 
 
 @dataclass
@@ -39,23 +40,12 @@ class Inputs:
     settings: Settings
     catalog: Catalog
     secrets: frozenset[str]
+    measured: tuple[Start, ...] = ()
 
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """What an engine is told. `utilization` and `kv_bytes` are None on a CPU; `kv_bytes` also where the owner pinned
-    the utilization.
-    """
-
-    dtype: str
-    max_model_len: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    utilization: float | None
-    enforce_eager: bool
-    kv_bytes: int | None = None
-    kv_dtype: KvDtype = "auto"
-    trust_remote_code: bool = False
+    def folder(self, model: str) -> str:
+        """Where the weights of the catalogue's `model` lie in the cache, at the catalogue's revision."""
+        entry = self.catalog.model(model)
+        return names.model_directory(entry.repository, entry.revision)
 
 
 def gib(value: float) -> str:
@@ -85,5 +75,9 @@ def linux_memory_gib(machine: NvidiaMachine | CpuMachine, catalog: Catalog, note
             f"{share.value:g} of {machine.memory_gib} GiB; .wslconfig can give more",
         )
         return value
-    notes.decide("machine.linuxMemory", gib(machine.memory_gib), "stated", "stack file", "machine.memoryGiB")
+    if isinstance(machine, CpuMachine) and "memoryGiB" in machine.detected:
+        reason = "the stack file states no machine.memoryGiB"
+        notes.decide("machine.linuxMemory", gib(machine.memory_gib), "derived", "/proc/meminfo", reason)
+    else:
+        notes.decide("machine.linuxMemory", gib(machine.memory_gib), "stated", "stack file", "machine.memoryGiB")
     return float(machine.memory_gib)

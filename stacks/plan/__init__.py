@@ -1,0 +1,79 @@
+"""The plan: literal values that follow from a stack file and the catalogue; decides nothing and imports no
+catalogue.
+"""
+
+from stacks.plan.base import Decision, HostChange, Part, canonical
+from stacks.plan.cluster import (
+    ClaimPlan,
+    ClusterPlan,
+    DockerPlan,
+    EmbeddedPlan,
+    ExistingPlan,
+    K3sPlan,
+    KubernetesPlan,
+    MinikubePlan,
+    PodNeedPlan,
+    PodsPlan,
+    TargetPlan,
+)
+from stacks.plan.document import PLAN_FORMAT, Plan
+from stacks.plan.gateway import BackendPlan, GatewayPlan
+from stacks.plan.gpu import (
+    CardPlan,
+    DevicePluginMode,
+    DevicePluginPlan,
+    NvidiaHostPlan,
+    NvidiaPlan,
+    NvidiaRuntime,
+    NvidiaStep,
+    RuntimeClassPlan,
+    SharePlan,
+    SharingPlan,
+)
+from stacks.plan.machine import BudgetPlan, MachinePlan
+from stacks.plan.model import EstimatePlan, LifecyclePlan, MemoryPlan, ModelPlan, ResourcesPlan, WeightsPlan
+from stacks.plan.storage import ClaimCachePlan, ModelCachePlan
+from stacks.plan.vllm import VllmPlan
+
+__all__ = [
+    "PLAN_FORMAT",
+    "BackendPlan",
+    "BudgetPlan",
+    "CardPlan",
+    "ClaimCachePlan",
+    "ClaimPlan",
+    "ClusterPlan",
+    "Decision",
+    "DevicePluginMode",
+    "DevicePluginPlan",
+    "DockerPlan",
+    "EmbeddedPlan",
+    "EstimatePlan",
+    "ExistingPlan",
+    "GatewayPlan",
+    "HostChange",
+    "K3sPlan",
+    "KubernetesPlan",
+    "LifecyclePlan",
+    "MachinePlan",
+    "MemoryPlan",
+    "MinikubePlan",
+    "ModelCachePlan",
+    "ModelPlan",
+    "NvidiaHostPlan",
+    "NvidiaPlan",
+    "NvidiaRuntime",
+    "NvidiaStep",
+    "Part",
+    "Plan",
+    "PodNeedPlan",
+    "PodsPlan",
+    "ResourcesPlan",
+    "RuntimeClassPlan",
+    "SharePlan",
+    "SharingPlan",
+    "TargetPlan",
+    "VllmPlan",
+    "WeightsPlan",
+    "canonical",
+]

@@ -1,0 +1,83 @@
+"""The gateway: the one address that clients use for all models of a stack."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from stacks import names
+from stacks.plan.base import Part
+
+
+class BackendPlan(Part):
+    """Where the gateway reaches the engine of one model."""
+
+    model: str = Field(description="the `model` that clients send")
+    host: str
+    port: int
+    health_path: str = Field(description="what answers with 200 once the engine serves")
+    task: names.Task = Field(
+        default="chat", exclude_if=lambda value: value == "chat", description="which paths lead to it"
+    )
+    cluster_ip: str | None = Field(
+        default=None, alias="clusterIP", description="of the model's Service; None, the word: an address for each pod"
+    )
+
+
+class AliasTargetPlan(Part):
+    """One model behind an alias, and its part of the requests."""
+
+    model: str
+    weight: int
+
+
+class AliasPlan(Part):
+    """A further name that clients may send as `model`."""
+
+    name: str
+    targets: tuple[AliasTargetPlan, ...]
+
+
+class AffinityPlan(Part):
+    """What keeps the requests of one session with one engine."""
+
+    by: Literal["header", "cookie"]
+    name: str
+
+
+class GatewayPlan(Part):
+    """An Envoy with a fixed configuration. Sizes are bytes or MiB (2^20), as the names say."""
+
+    kind: Literal["envoy"] = "envoy"
+    image: str
+    pull_policy: Literal["IfNotPresent", "Never"] = "IfNotPresent"
+    cluster_ip: str | None = Field(default=None, alias="clusterIP", description="of its own Service, where it is fixed")
+    address: str = Field(description="where the machine listens: loopback, or every address")
+    port: int
+    tls: Literal["ownCa", "off"]
+    hosts: tuple[str, ...] = Field(description="what clients may call it in Host, and what the certificate is for")
+    backends: tuple[BackendPlan, ...]
+    aliases: tuple[AliasPlan, ...] = ()
+    affinity: AffinityPlan | None = None
+    request_buffer_bytes: int = Field(description="the longest request body; a longer one is refused with 413")
+    response_buffer_bytes: int = Field(
+        description="held of an answer that a client reads slowly; the engine waits beyond it"
+    )
+    header_kib: int = Field(alias="headerKiB", description="all headers of a request; more is refused with 431")
+    connections: int = Field(description="clients connected at once")
+    requests_per_minute: int = Field(description="of one key; more are refused with 429")
+    total_requests_per_minute: int = Field(description="of all keys together")
+    body_seconds: int = Field(description="a request must have arrived whole within this time, else 408")
+    idle_seconds: int = Field(description="a stream on which nothing moves for longer is ended")
+    memory_mib: int = Field(alias="memoryMiB", description="the container's memory limit")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What clients may send as `model`, and what `/v1/models` lists."""
+        return (*(backend.model for backend in self.backends), *(alias.name for alias in self.aliases))
+
+    @property
+    def url(self) -> str:
+        """The base URL that an OpenAI client is given."""
+        return f"{'https' if self.tls == 'ownCa' else 'http'}://{self.hosts[0]}:{self.port}/v1"

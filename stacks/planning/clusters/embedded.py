@@ -1,0 +1,107 @@
+"""The embedded cluster: upstream Kubernetes in a network namespace of its own, on the machine itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from stacks import names
+from stacks.plan import EmbeddedPlan, HostChange, NvidiaRuntime
+from stacks.planning.clusters.driver import common
+from stacks.planning.draft import Inputs, Notes
+from stacks.settings import EmbeddedCluster
+
+
+class Embedded:
+    """For trials, CI and machines that reach package registries only."""
+
+    name: ClassVar[str] = "embedded"
+    title: ClassVar[str] = "upstream Kubernetes from Go modules, on Debian-like Linux"
+    deployable: ClassVar[bool] = True
+    enforces_network_policy: ClassVar[bool | None] = False
+    nvidia_runtime: ClassVar[NvidiaRuntime | None] = None
+    provider_fact: ClassVar[str] = "embedded.kubernetesProvider"
+    eviction_fact: ClassVar[str] = "eviction.embedded"
+
+    def plan(self, inputs: Inputs, linux_memory: float, notes: Notes) -> EmbeddedPlan:  # noqa: ARG002
+        """The slice; the node has all of the machine's memory."""
+        catalog = inputs.catalog
+        kubernetes, containerd, etcd = (
+            catalog.fact(f"embedded.{part}") for part in ("kubernetes", "containerd", "etcd")
+        )
+        notes.decide(
+            "cluster.kubernetes",
+            kubernetes.value,
+            "default",
+            kubernetes.source,
+            f"with containerd {containerd.value} and etcd {etcd.value}",
+        )
+        return EmbeddedPlan(
+            name=names.cluster_name(inputs.stack),
+            **common(inputs, self),
+            node=names.cluster_name(inputs.stack),
+            kubernetes=str(kubernetes.value),
+            containerd=str(containerd.value),
+            etcd=str(etcd.value),
+            slot=_settings(inputs).slot,
+            images=tuple(catalog.images[name].reference for name in _images(inputs)),
+        )
+
+    def host_changes(self, inputs: Inputs, plan: EmbeddedPlan) -> list[HostChange]:  # noqa: ARG002
+        """Programs, the image, a network namespace, the plan."""
+        return [
+            HostChange(
+                kind="package",
+                what="runc and the CNI plugins from Debian, unpacked into a private prefix; nothing is installed",
+                root=True,
+            ),
+            HostChange(
+                kind="build",
+                what=f"Kubernetes {plan.kubernetes}, containerd {plan.containerd}, etcd {plan.etcd} into the cache",
+                root=False,
+                note="from their releases, or built from Go modules where these cannot be reached",
+            ),
+            HostChange(
+                kind="build", what=f"{_counted('the image', plan.images)} from Debian and PyPI packages", root=True
+            ),
+            HostChange(
+                kind="network", what=f"a network namespace, one veth pair at {plan.address}, two routes", root=True
+            ),
+            HostChange(
+                kind="cluster",
+                what=f"one-node cluster {plan.name} in that namespace, with a cgroup root of its own",
+                root=True,
+            ),
+        ]
+
+    def node_memory(self, inputs: Inputs, linux_memory: float) -> float:
+        """All of Linux' memory less the cluster's own parts."""
+        return linux_memory - self.system_memory(inputs)
+
+    def system_memory(self, inputs: Inputs) -> float:
+        """The cluster's own parts."""
+        return inputs.catalog.number("embedded.systemGiB")
+
+    def node_disk(self, inputs: Inputs) -> tuple[float, str]:
+        """Programs are built, and the image is built and imported, on the machine's own disk."""
+        return inputs.catalog.number("embedded.diskGiB"), "builds, caches and the image"
+
+    def address(self, inputs: Inputs) -> str:
+        """The node's own address: nothing is published on loopback."""
+        return names.embedded_node_address(_settings(inputs).slot)
+
+    def cache_path_on_node(self, inputs: Inputs) -> str:
+        """The folder itself: the node is the machine."""
+        return inputs.settings.model_cache.path
+
+
+def _counted(what: str, found: tuple[str, ...]) -> str:
+    return f"{what}{'s' * (len(found) > 1)} {', '.join(found)}"
+
+
+def _images(inputs: Inputs) -> list[str]:
+    return ["vllm-cpu-embedded", *(["envoy-embedded"] if inputs.settings.gateway.kind == "envoy" else [])]
+
+
+def _settings(inputs: Inputs) -> EmbeddedCluster:
+    assert isinstance(inputs.settings.cluster, EmbeddedCluster)  # noqa: S101  (the registry sees to it)
+    return inputs.settings.cluster

@@ -1,0 +1,48 @@
+"""What a stack file may say: the owner's intent for one machine, and no derived number."""
+
+from stacks.settings.cluster import (
+    ClaimStorage,
+    ClusterSettings,
+    DockerCluster,
+    EmbeddedCluster,
+    ExistingCluster,
+    K3sCluster,
+    MinikubeCluster,
+)
+from stacks.settings.gateway import EnvoyGateway, GatewaySettings, NoGateway
+from stacks.settings.gpu import GpuSettings, Mig, Mps, NoSharing, SharingSettings, TimeSlicing
+from stacks.settings.machine import CpuMachine, NvidiaMachine
+from stacks.settings.models import Lora, ModelSettings, Pins, Speculative, VllmModel
+from stacks.settings.options import ModelCache, Security
+from stacks.settings.stack import PROJECT, SECRET_KEYS, Settings
+
+__all__ = [
+    "PROJECT",
+    "SECRET_KEYS",
+    "ClaimStorage",
+    "ClusterSettings",
+    "CpuMachine",
+    "DockerCluster",
+    "EmbeddedCluster",
+    "EnvoyGateway",
+    "ExistingCluster",
+    "GatewaySettings",
+    "GpuSettings",
+    "K3sCluster",
+    "Lora",
+    "Mig",
+    "MinikubeCluster",
+    "ModelCache",
+    "ModelSettings",
+    "Mps",
+    "NoGateway",
+    "NoSharing",
+    "NvidiaMachine",
+    "Pins",
+    "Security",
+    "Settings",
+    "SharingSettings",
+    "Speculative",
+    "TimeSlicing",
+    "VllmModel",
+]
