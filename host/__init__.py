@@ -1,0 +1,1 @@
+"""What changes the machine itself, behind the frozen entry python -m host; decides nothing."""

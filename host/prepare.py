@@ -12,39 +12,35 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from host import images
-from host.artifacts import pulumi
+from host.artifacts import images, pulumi, pulumi_modules
+from host.artifacts.models import ensure_weights
 from host.artifacts.pulumi import Pulumi
-from host.embedded import namespaces, parts, preflight
-from host.embedded.layout import Layout
-from host.models import ensure_weights
-from host.progress import step
-from stacks.planning.plan import EmbeddedPlan, Plan
+from host.drivers import optional
+from stacks.plan import Plan
 
 _INTERRUPTED = 130
 
 
 def prepare_machine(plan: Plan, plugins: dict[str, str], with_pulumi: Callable[[Pulumi], object]) -> None:
-    """Fetches and builds what the stack's embedded cluster and its models need; takes milliseconds where all of it is
-    there.
+    """Fetches and builds what the stack's cluster or containers, and its models, need; takes milliseconds where all of
+    it is there.
 
     `with_pulumi` is called as soon as the CLI is there, so that a wrong passphrase is said before minutes of other
     builds. Raises what that raises, and HostError of the lane that fails first; what was finished is kept.
     """
-    assert isinstance(plan.cluster, EmbeddedPlan)  # noqa: S101 (the caller asks for it)
-    cluster, layout = plan.cluster, Layout(plan.stack, plan.cluster)
-    ready = parts.available(cluster, layout.cache)
-    if not (ready and os.geteuid() == 0 and namespaces.present(layout)):
-        with step("looking at the machine"):
-            preflight.check(layout, warm=ready is not None)
-    weights = Path(plan.model_cache.host_path).expanduser()
-    _side_by_side([
-        [lambda: with_pulumi(pulumi.get(layout.cache, plugins)), lambda: parts.make(cluster, layout.cache)],
-        [*(lambda name=name: images.ensure_image(name) for name in cluster.images),
-         *(lambda spec=model.weights: ensure_weights(spec, weights) for model in plan.models)],
-    ])  # fmt: skip
+    cache, weights = pulumi_modules.default_cache(), Path(plan.cache_folder or "").expanduser()
+    get_programs = optional(plan.cluster.driver, "prepare")
+    theirs = get_programs(plan.stack, plan.cluster) if get_programs else []
+    programs: list[Callable[[], object]] = [lambda: with_pulumi(pulumi.get(cache, plugins)), *theirs]
+    built = sorted({model.image for model in plan.models if model.pull_policy == "Never"})
+    specs = [spec for model in plan.models for spec in model.all_weights if plan.cache_folder]
+    if plan.hugging_face_token:  # only Pulumi can decrypt it, and a gated repository needs it
+        specs = [spec for spec in specs if spec.packages]
+    made = [partial(images.ensure_image, name) for name in built]
+    _side_by_side([programs, [*made, *(partial(ensure_weights, spec, weights) for spec in specs)]])
 
 
 def _side_by_side(lanes: Sequence[Sequence[Callable[[], object]]]) -> None:

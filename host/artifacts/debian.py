@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from host import command, files
-from host.progress import step
+from host.system import command, files
+from host.system.progress import step
 from stacks.errors import HostError
 
 _SIMULATED = re.compile(r"^Inst (?P<name>\S+) (?P<old>\[[^]]+\] )?\((?P<version>\S+) ", re.MULTILINE)

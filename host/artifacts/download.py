@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import httpx
 
-from host.progress import step
+from host.system.progress import step
 from stacks.errors import HostError
 
 _CONNECT_SECONDS = 5.0

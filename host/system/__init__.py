@@ -1,0 +1,1 @@
+"""What every driver needs of the operating system: subprocesses, files, locks, sudo; nothing of clusters."""
