@@ -1,0 +1,1 @@
+"""What looks at a running stack and never touches it."""

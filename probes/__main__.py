@@ -1,7 +1,9 @@
 """`python -m probes <probe>`: looks at a running stack and changes nothing.
 
-Its words stand in the Pulumi state of deployed stacks. The specification comes in the environment: LAB_STACK, LAB_KUBECONFIG,
-LAB_TARGETS (JSON: [{"model": ..., "endpoint": ...}]), LAB_API_KEY.
+Its words stand in the Pulumi state of deployed stacks. The specification comes in the environment: LAB_STACK,
+LAB_KUBECONFIG and LAB_NAMESPACE of a cluster (and LAB_FORWARD=1 where it publishes nothing) or LAB_PROJECT of plain
+Docker (and LAB_GATEWAY, the folder of its front gateway), LAB_TARGETS (JSON: [{"model": ..., "endpoint": ...,
+"task": ...}]; no task: chat), LAB_API_KEY.
 """
 
 from __future__ import annotations
@@ -9,29 +11,28 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 
-from probes.hops import table
-from probes.inference_check import check
+from probes.gateway import GatewayAccess
+from probes.hops import Walk, table
+from probes.inference_check import check, check_in_docker
 
 PROBES = ("inference_check",)
 
 
 def main(arguments: list[str]) -> int:
     """Runs one probe. Returns the exit code: 0 healthy, 1 broken, 2 wrong usage."""
-    missing = [name for name in ("LAB_KUBECONFIG", "LAB_TARGETS") if not os.environ.get(name)]
+    target = ("LAB_PROJECT",) if os.environ.get("LAB_PROJECT") else ("LAB_KUBECONFIG", "LAB_NAMESPACE")
+    missing = [name for name in (*target, "LAB_TARGETS") if not os.environ.get(name)]
     if len(arguments) != 1 or arguments[0] not in PROBES or missing:
-        sys.stderr.write(f"usage: LAB_KUBECONFIG=... LAB_TARGETS=... python -m probes {{{'|'.join(PROBES)}}}\n")
+        sys.stderr.write(
+            f"usage: LAB_KUBECONFIG=... LAB_NAMESPACE=... LAB_TARGETS=... python -m probes {{{'|'.join(PROBES)}}}\n"
+            "       (plain Docker: LAB_PROJECT=... in place of LAB_KUBECONFIG and LAB_NAMESPACE)\n"
+        )
         return 2
     walks = [
-        check(
-            os.environ["LAB_KUBECONFIG"],
-            t["model"],
-            t["endpoint"],
-            api_key=os.environ.get("LAB_API_KEY"),
-            stack=os.environ.get("LAB_STACK", "STACK"),
-            wait=lambda said: print(said, flush=True),
-        )
-        for t in json.loads(os.environ["LAB_TARGETS"])
+        _walk(told["model"], told["endpoint"], told.get("task", "chat"))
+        for told in json.loads(os.environ["LAB_TARGETS"])
     ]
     for walk in walks:
         sys.stdout.write(table(walk) + "\n")
@@ -39,6 +40,26 @@ def main(arguments: list[str]) -> int:
         if walk.failure:
             sys.stderr.write(f"{walk.failure}\n")
     return 0 if all(walk.ok for walk in walks) else 1
+
+
+def _walk(model: str, endpoint: str, task: str) -> Walk:
+    told, key, stack = os.environ, os.environ.get("LAB_API_KEY"), os.environ.get("LAB_STACK", "STACK")
+    folder = told.get("LAB_GATEWAY")
+    gateway = GatewayAccess(Path(folder).expanduser(), stack) if folder else None
+    if project := told.get("LAB_PROJECT"):
+        return check_in_docker(
+            project, model, endpoint, api_key=key, stack=stack, task=task, wait=_say, gateway=gateway
+        )
+    kubeconfig, namespace = told["LAB_KUBECONFIG"], told["LAB_NAMESPACE"]
+    forward = told.get("LAB_FORWARD") == "1"
+    return check(
+        kubeconfig, model, endpoint, namespace=namespace, api_key=key, stack=stack, task=task, wait=_say,
+        forward=forward, gateway=gateway,
+    )  # fmt: skip
+
+
+def _say(said: str) -> None:
+    print(said, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Looks at a checkpoint in a folder: config.json, the safetensors index and the headers of the weights. Reads no weights, runs nothing."""
+"""Looks at a checkpoint in a folder: config.json, the safetensors index and the headers of the weights. Reads no
+weights, runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +154,9 @@ def _headers(folder: Path, found: Checkpoint) -> None:
 
 
 def _header(path: Path) -> Counter[str] | None:
-    """Values by dtype from the header of a safetensors file, None where it has none: eight bytes of length, then a JSON map of tensors."""
+    """Values by dtype from the header of a safetensors file, None where it has none: eight bytes of length, then a JSON
+    map of tensors.
+    """
     with path.open("rb") as file:
         start = file.read(8)
         if len(start) < 8 or start.startswith(_POINTER[:8]):

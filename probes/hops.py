@@ -57,7 +57,8 @@ class Walk:
         """The walk for machines."""
         broken = {"failure": self.failure.message, "remedy": self.failure.remedy} if self.failure else {}
         return {
-            "model": self.model, "endpoint": self.endpoint, "ok": self.ok, "hops": [asdict(h) for h in self.hops], **self.figures, **broken,
+            "model": self.model, "endpoint": self.endpoint, "ok": self.ok, "hops": [asdict(h) for h in self.hops],
+            **self.figures, **broken,
         }  # fmt: skip
 
 

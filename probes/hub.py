@@ -1,6 +1,8 @@
-"""Looks at a checkpoint on the Hugging Face Hub, through its documented HTTP API: what a repository holds, and its small JSON files.
+"""Looks at a checkpoint on the Hugging Face Hub, through its documented HTTP API: what a repository holds, and its
+small JSON files.
 
-Where the Hub is (HF_ENDPOINT), the token (HF_TOKEN, or the file that `hf auth login` writes) and being offline (HF_HUB_OFFLINE) are said
+Where the Hub is (HF_ENDPOINT), the token (HF_TOKEN, or the file that `hf auth login` writes) and being offline
+(HF_HUB_OFFLINE) are said
 as Hugging Face's own tools take them. huggingface_hub itself would bring nine more packages for these few requests.
 """
 
@@ -31,7 +33,8 @@ class _Unreachable(Exception):
 
 
 def look(repository: str, revision: str | None = None, *, transport: httpx.BaseTransport | None = None) -> Checkpoint:
-    """What the repository holds at `revision` (a commit, branch or tag; default: main), pinned to the commit that it is at.
+    """What the repository holds at `revision` (a commit, branch or tag; default: main), pinned to the commit that it is
+    at.
 
     Never raises for what the Hub answers: that it does not answer, or refuses, stands in `problems`.
     """
@@ -115,7 +118,10 @@ def _check(answer: httpx.Response, repository: str, revision: str | None) -> Non
             f"{repository} has no revision {revision or 'main'}", f"see {page}/commits, or leave --revision out"
         )
     if why == "RepoNotFound" or answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.UNAUTHORIZED):
-        said = f"the Hub has no model repository {repository} that it would show {'this token' if _token() else 'without a token'}"
+        said = (
+            f"the Hub has no model repository {repository} that it would show "
+            f"{'this token' if _token() else 'without a token'}"
+        )
         raise _Unreachable(said, f"check the name; for a private or gated one accept the licence on {page} and {token}")
     if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
         raise _Unreachable(
@@ -128,7 +134,8 @@ def _no_network(repository: str, why: str) -> tuple[str, str]:
     folder = repository.rpartition("/")[2]
     return (
         f"the Hugging Face Hub cannot be asked: {why}",
-        f"on a machine with a network: hf download {repository} --local-dir {folder}; bring the folder here and type: ./lab model add {folder}",
+        f"on a machine with a network: hf download {repository} --local-dir {folder}; bring the folder here and "
+        f"type: ./lab model add {folder}",
     )
 
 

@@ -1,29 +1,32 @@
 """The inference check: does a model really answer, and if not, which hop is the first that is broken?
 
-cluster -> node -> rollout -> pod -> service -> /v1/models -> chat completion -> streaming. Looks only; asks for a few tokens.
+cluster -> node -> rollout -> pod -> service -> /v1/models -> chat completion -> streaming; in plain Docker docker ->
+container -> /v1/models and on. A model for something else than chat is asked for that (task_hops.py). Looks only; asks
+for a few tokens.
 """
 
 from __future__ import annotations
 
-import json
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 
-from probes import causes, rollout
+from probes import model_hops, rollout, task_hops
+from probes.containers import Container
+from probes.docker_api import DockerApi
+from probes.gateway import GatewayAccess
 from probes.hops import Walk
 from probes.kubernetes_api import KubernetesApi
+from probes.pods import Pods, failed
 from stacks import names
 from stacks.errors import CheckFailed
 
-ROUTE_SECONDS = 10.0
-"""How long a port may refuse: kube-proxy gathers changes for 1 s, and a busy machine needs a few more."""
-
+_GATEWAY_SECONDS = 60.0
+_GATEWAY_REFUSES = (401, 403, 429, 500, 502, 503, 504)
 _CHAT_SECONDS = 120.0  # a CPU may need a second for each few tokens
-_MAX_TOKENS = 32
-_QUESTION = "What is the capital of France?"
 
 
 def check(
@@ -31,27 +34,119 @@ def check(
     model: str,
     endpoint: str,
     *,
+    namespace: str,
     api_key: str | None = None,
     stack: str = "STACK",
+    task: str = "chat",
     wait: Callable[[str], None] | None = None,
+    forward: bool = False,
+    gateway: GatewayAccess | None = None,
 ) -> Walk:
     """Walks all hops of one model; a broken one ends the walk and is its `failure`.
 
-    With `wait` a rollout that is under way is waited for, at most until its own deadline, and `wait` is told of it every ten seconds.
+    With `wait` a rollout that is under way is waited for, at most until its own deadline, and `wait` is told of it
+    every ten seconds. With `forward` the cluster is somebody else's: its nodes are not looked at, and the model is
+    asked through the API server, since nothing is published. `gateway` is the gateway that is asked, if the stack has
+    one.
     """
     walk = Walk(model, endpoint)
     api: list[KubernetesApi] = []
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    with httpx.Client(headers=headers, timeout=_CHAT_SECONDS, trust_env=False) as client:
-        walk.hop("cluster", lambda: _cluster(kubeconfig, api, stack))
+    walk.hop("cluster", lambda: _cluster(kubeconfig, api, stack))
+    if not forward:
         walk.hop("node", lambda: _node(api[0], stack))
-        walk.hop("rollout", lambda: _rollout(api[0], model, stack, wait))
-        walk.hop("pod", lambda: _pod(api[0], model, stack))
-        walk.hop("service", lambda: _service(api[0], model))
-        walk.hop("/v1/models", lambda: _models(client, endpoint, model))
-        walk.hop("chat", lambda: _chat(client, endpoint, model, walk))
-        walk.hop("streaming", lambda: _stream(client, endpoint, model, walk))
+    walk.hop("rollout", lambda: _rollout(Pods(api[0], namespace, model, stack), stack, wait))
+    walk.hop("pod", lambda: _pod(Pods(api[0], namespace, model, stack), stack))
+    service = model if forward or gateway else names.endpoint_service(model)
+    walk.hop("service", lambda: _service(api[0], namespace, service))
+    if gateway is not None:
+        return _through(walk, gateway, task, f"kubectl -n {namespace} logs deploy/{names.GATEWAY}")
+    if not forward or walk.failure:
+        return _asked(walk, api_key, task)
+    pods = Pods(api[0], namespace, model, stack)
+    return _asked(walk, api_key, task, transport=api[0].forward(namespace, lambda: pods.names()[0], names.HTTP_PORT))
+
+
+def check_in_docker(
+    project: str,
+    model: str,
+    endpoint: str,
+    *,
+    api_key: str | None = None,
+    stack: str = "STACK",
+    task: str = "chat",
+    wait: Callable[[str], None] | None = None,
+    gateway: GatewayAccess | None = None,
+) -> Walk:
+    """The same for a container of plain Docker, of the compose project `project`; with `wait` a start that is under way
+    is waited for. `gateway` is the gateway that is asked, if the stack has one.
+    """
+    walk = Walk(model, endpoint)
+    found: list[Container] = []
+    own = None if gateway else endpoint
+    walk.hop("docker", lambda: _docker(found, names.container(project, model), own, stack))
+    walk.hop("container", lambda: found[0].wait(wait) if wait else found[0].look())
+    if gateway is None:
+        return _asked(walk, api_key, task)
+    return _through(walk, gateway, task, f"docker logs {names.container(project, names.GATEWAY)}")
+
+
+def _through(walk: Walk, gateway: GatewayAccess, task: str, log: str) -> Walk:
+    """The gateway's own hop, and the rest asked through it with the key of the lab's checks; `log` prints its log."""
+    keys: list[str] = []
+    walk.hop("gateway", lambda: _gateway(gateway, walk.endpoint, walk.model, keys, task, log))
+    trust = gateway.trust() if keys and walk.endpoint.startswith("https") else True
+    return _asked(walk, keys[0] if keys else None, task, trust)
+
+
+def _gateway(gateway: GatewayAccess, endpoint: str, model: str, keys: list[str], task: str, log: str) -> str:
+    """Waits until it has seen the engine's own health, some seconds after the engine is there."""
+    key, end = gateway.key(), time.monotonic() + _GATEWAY_SECONDS
+    trust = gateway.trust() if endpoint.startswith("https") else True
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(headers=headers, timeout=_CHAT_SECONDS, trust_env=False, verify=trust) as client:
+        while True:
+            try:
+                # nothing is asked: the engine refuses it, the gateway only where no engine is there
+                form = {"files": {"model": (None, model)}} if task == "transcription" else {"json": {"model": model}}
+                answer = client.post(f"{endpoint}/{task_hops.PATHS[task]}", **form)
+                said = f"it answers {answer.status_code}: {answer.text.strip()[:200]}"
+                if answer.status_code not in _GATEWAY_REFUSES:
+                    keys.append(key)
+                    return endpoint
+            except httpx.HTTPError as error:
+                said = str(error) or repr(error)
+            if time.monotonic() > end:
+                remedy = f"./lab status {gateway.stack}; {log}"
+                raise CheckFailed(f"the gateway does not pass requests on: {said}", remedy=remedy)
+            time.sleep(1.0)
+
+
+def _asked(
+    walk: Walk,
+    api_key: str | None,
+    task: str,
+    verify: ssl.SSLContext | bool = True,
+    transport: httpx.BaseTransport | None = None,
+) -> Walk:
+    """The hops to the model's own words, which are the same wherever it runs."""
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    with httpx.Client(
+        headers=headers, timeout=_CHAT_SECONDS, trust_env=False, verify=verify, transport=transport
+    ) as client:
+        walk.hop("/v1/models", lambda: model_hops.models(client, walk.endpoint, walk.model))
+        if task in task_hops.ASKS:
+            name, ask = task_hops.ASKS[task]
+            walk.hop(name, lambda: ask(client, walk.endpoint, walk.model, walk))
+            return walk
+        walk.hop("chat", lambda: model_hops.chat(client, walk.endpoint, walk.model, walk))
+        walk.hop("streaming", lambda: model_hops.stream(client, walk.endpoint, walk.model, walk))
     return walk
+
+
+def _docker(found: list[Container], name: str, endpoint: str | None, stack: str) -> str:
+    api = DockerApi.connect()
+    found.append(Container(api, name, stack, endpoint))
+    return f"Docker {(api.document('/version') or {}).get('Version', '?')}"
 
 
 def _cluster(kubeconfig: str, api: list[KubernetesApi], stack: str) -> str:
@@ -89,13 +184,14 @@ def _node(api: KubernetesApi, stack: str) -> str:
     return ", ".join(n["metadata"]["name"] for n in nodes)
 
 
-def _rollout(api: KubernetesApi, model: str, stack: str, wait: Callable[[str], None] | None) -> str:
-    space = names.MODELS_NAMESPACE
+def _rollout(pods: Pods, stack: str, wait: Callable[[str], None] | None) -> str:
     try:
         missing = (
-            rollout.wait(api, space, model, wait, stack=stack)
+            rollout.wait(
+                pods.api, pods.namespace, pods.model, wait, stack=stack, hopeless=lambda: pods.problem(final=True)
+            )
             if wait
-            else rollout.look(api, space, model, stack=stack)[0]
+            else rollout.look(pods.api, pods.namespace, pods.model, stack=stack)[0]
         )
     except httpx.HTTPError as error:
         raise CheckFailed(
@@ -103,32 +199,23 @@ def _rollout(api: KubernetesApi, model: str, stack: str, wait: Callable[[str], N
         ) from None
     if not missing:
         return "complete"
-    pods = _list(
-        api, f"/api/v1/namespaces/{names.MODELS_NAMESPACE}/pods", labelSelector=f"app.kubernetes.io/name={model}"
-    )
-    for pod in (p for p in pods if "deletionTimestamp" not in p["metadata"]):
-        if cause := causes.of_pod(pod):
-            name = pod["metadata"]["name"]
-            raise CheckFailed(f"{missing}; pod {name}: {cause.what}", remedy=cause.remedy.format(stack=stack, pod=name))
+    if problem := pods.problem():
+        raise failed(problem, f"{missing}; ")
     raise CheckFailed(missing, remedy=f"wait, then type: ./lab check {stack}")
 
 
-def _pod(api: KubernetesApi, model: str, stack: str) -> str:
-    path = f"/api/v1/namespaces/{names.MODELS_NAMESPACE}/pods"
-    pods = _list(api, path, labelSelector=f"app.kubernetes.io/name={model}")
-    live = [p for p in pods if "deletionTimestamp" not in p["metadata"]]
-    if not live:
+def _pod(pods: Pods, stack: str) -> str:
+    names = pods.names()
+    if not names:
         raise CheckFailed("there is no pod", remedy=f"the Deployment may be refused; type: ./lab up {stack}")
-    for pod in live:
-        if cause := causes.of_pod(pod):
-            remedy = cause.remedy.format(stack=stack, pod=pod["metadata"]["name"])
-            raise CheckFailed(f"pod {pod['metadata']['name']}: {cause.what}", remedy=remedy)
-    return ", ".join(p["metadata"]["name"] for p in live)
+    if problem := pods.problem():
+        raise failed(problem)
+    return ", ".join(names)
 
 
-def _service(api: KubernetesApi, model: str) -> str:
-    path = f"/apis/discovery.k8s.io/v1/namespaces/{names.MODELS_NAMESPACE}/endpointslices"
-    slices = _list(api, path, labelSelector=f"kubernetes.io/service-name={names.endpoint_service(model)}")
+def _service(api: KubernetesApi, namespace: str, service: str) -> str:
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    slices = _list(api, path, labelSelector=f"kubernetes.io/service-name={service}")
     ready = [
         a
         for s in slices
@@ -138,108 +225,10 @@ def _service(api: KubernetesApi, model: str) -> str:
     ]
     if not ready:
         raise CheckFailed(
-            f"Service {names.endpoint_service(model)} has no ready endpoint",
+            f"Service {service} has no ready endpoint",
             remedy="the pod is not ready yet; wait, or look at its log",
         )
-    return f"{names.endpoint_service(model)} -> {', '.join(ready)}"
-
-
-def _models(client: httpx.Client, endpoint: str, model: str) -> str:
-    _await_route(client, f"{endpoint}/models")
-    served = [entry.get("id") for entry in _json(client, "GET", f"{endpoint}/models")["data"]]
-    if model not in served:
-        raise CheckFailed(
-            f"serves {served}, not {model}", remedy="another service answers on this port; give the model another port"
-        )
-    return f"serves {model}"
-
-
-def _await_route(client: httpx.Client, url: str) -> None:
-    """A node's proxy learns of a new Service a moment after the API server did; until then its port refuses."""
-    end = time.monotonic() + ROUTE_SECONDS
-    while time.monotonic() < end:
-        try:
-            client.get(url)
-        except httpx.ConnectError:
-            time.sleep(0.2)
-        except httpx.HTTPError:
-            break  # the hop itself says what is wrong
-        else:
-            break
-
-
-def _chat(client: httpx.Client, endpoint: str, model: str, walk: Walk) -> str:
-    begin = time.perf_counter()
-    answer = _json(client, "POST", f"{endpoint}/chat/completions", _request(model))
-    seconds = time.perf_counter() - begin
-    text = (answer["choices"][0]["message"].get("content") or "").strip()
-    if not text:
-        raise CheckFailed(
-            "the answer is empty", remedy="the model's chat template may be wrong; look at the engine's log"
-        )
-    tokens = answer.get("usage", {}).get("completion_tokens", 0)
-    walk.figures |= {
-        "question": _QUESTION,
-        "text": text,
-        "completionTokens": tokens,
-        "tokensPerSecond": round(tokens / seconds, 1),
-    }
-    return f"{tokens} tokens, {tokens / seconds:.1f} tokens/s: {_short(text)}"
-
-
-def _stream(client: httpx.Client, endpoint: str, model: str, walk: Walk) -> str:
-    begin, first, pieces = time.perf_counter(), 0.0, 0
-    try:
-        with client.stream(
-            "POST", f"{endpoint}/chat/completions", json={**_request(model), "stream": True}
-        ) as response:
-            if response.status_code != httpx.codes.OK:
-                raise CheckFailed(f"streaming answers {response.status_code}", remedy="look at the engine's log")
-            for line in response.iter_lines():
-                if line.startswith("data: {") and json.loads(line[6:])["choices"][0].get("delta", {}).get("content"):
-                    first = first or time.perf_counter() - begin
-                    pieces += 1
-    except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
-        raise CheckFailed(f"the stream broke: {error!r}", remedy="look at the engine's log") from None
-    if not pieces:
-        raise CheckFailed("the stream holds no text", remedy="look at the engine's log")
-    walk.figures["timeToFirstTokenSeconds"] = round(first, 3)
-    return f"first token after {first * 1e3:.0f} ms, {pieces} pieces"
-
-
-def _request(model: str) -> dict[str, Any]:
-    return {
-        "model": model,
-        "messages": [{"role": "user", "content": _QUESTION}],
-        "max_tokens": _MAX_TOKENS,
-        "temperature": 0,
-        "stop": ["\nUser:"],
-    }
-
-
-def _json(client: httpx.Client, method: str, url: str, body: Any = None) -> dict[str, Any]:
-    try:
-        response = client.request(method, url, json=body)
-    except httpx.HTTPError as error:
-        raise CheckFailed(
-            f"{url} does not answer: {error!r}", remedy="the port may be blocked or taken; see: ss -ltn"
-        ) from None
-    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise CheckFailed(
-            f"{url} refuses the key ({response.status_code})",
-            remedy="the running engine has another apiKey; type: ./lab up",
-        )
-    if response.status_code != httpx.codes.OK:
-        raise CheckFailed(
-            f"{url} answers {response.status_code}: {_short(response.text)}", remedy="look at the engine's log"
-        )
-    try:
-        document: dict[str, Any] = response.json()
-    except ValueError:
-        raise CheckFailed(
-            f"{url} answers no JSON: {_short(response.text)}", remedy="another service answers on this port"
-        ) from None
-    return document
+    return f"{service} -> {', '.join(ready)}"
 
 
 def _list(api: KubernetesApi, path: str, **parameters: str) -> list[dict[str, Any]]:
@@ -249,8 +238,3 @@ def _list(api: KubernetesApi, path: str, **parameters: str) -> list[dict[str, An
         raise CheckFailed(
             f"{path} cannot be read: {error}", remedy="the kubeconfig may belong to another cluster"
         ) from None
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 120 else f"{line[:117]}..."

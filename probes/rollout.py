@@ -1,4 +1,6 @@
-"""Is a Deployment's rollout over? The engine of Pulumi reports a `Recreate` rollout as complete while the old pod is still going."""
+"""Is a Deployment's rollout over? The engine of Pulumi reports a `Recreate` rollout as complete while the old pod is
+still going.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from typing import Any
 import httpx
 
 from probes.kubernetes_api import KubernetesApi
+from stacks import names
 from stacks.errors import CheckFailed
 
 _REVISION = "deployment.kubernetes.io/revision"
@@ -21,7 +24,8 @@ _SLACK_SECONDS = 30.0  # the controller notices its own deadline a moment late
 def unfinished(deployment: Mapping[str, Any], replica_sets: list[dict[str, Any]], pods: list[dict[str, Any]]) -> str:
     """What is missing for the rollout to be over, in words; empty where it is.
 
-    Over means: the controller has seen this generation, all replicas are of this revision and available, and no pod of an older
+    Over means: the controller has seen this generation, all replicas are of this revision and available, and no pod of
+    an older
     revision is left (kubectl rollout status looks at the same fields, and not at the pods).
     """
     wanted, status = deployment["spec"].get("replicas", 1), deployment.get("status", {})
@@ -43,7 +47,9 @@ def unfinished(deployment: Mapping[str, Any], replica_sets: list[dict[str, Any]]
 
 
 def look(api: KubernetesApi, namespace: str, name: str, *, stack: str = "STACK") -> tuple[str, dict[str, Any]]:
-    """What is missing, and the Deployment as the API server has it. Raises CheckFailed where there is none, and httpx.HTTPError."""
+    """What is missing, and the Deployment as the API server has it. Raises CheckFailed where there is none, and
+    httpx.HTTPError.
+    """
     base = f"/apis/apps/v1/namespaces/{namespace}"
     found = api.get(f"{base}/deployments/{name}")
     if found.status_code == httpx.codes.NOT_FOUND:
@@ -53,15 +59,36 @@ def look(api: KubernetesApi, namespace: str, name: str, *, stack: str = "STACK")
         )
     found.raise_for_status()
     deployment: dict[str, Any] = found.json()
+    if names.ENGINE_LABEL not in deployment["spec"]["selector"]["matchLabels"]:
+        return _missing(api, namespace, deployment), deployment
+    # engines that share a card: a Deployment each
+    engines = api.items(f"{base}/deployments", labelSelector=f"app.kubernetes.io/name={name}")
+    for engine in sorted(engines, key=lambda e: int(e["spec"]["selector"]["matchLabels"][names.ENGINE_LABEL])):
+        if missing := _missing(api, namespace, engine):
+            return f"{engine['metadata']['name']}: {missing}", engine
+    return "", deployment
+
+
+def _missing(api: KubernetesApi, namespace: str, deployment: dict[str, Any]) -> str:
+    base = f"/apis/apps/v1/namespaces/{namespace}"
     labels = ",".join(f"{k}={v}" for k, v in deployment["spec"]["selector"]["matchLabels"].items())
     sets = api.items(f"{base}/replicasets", labelSelector=labels)
-    return unfinished(
-        deployment, sets, api.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector=labels)
-    ), deployment
+    return unfinished(deployment, sets, api.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector=labels))
 
 
-def wait(api: KubernetesApi, namespace: str, name: str, say: Callable[[str], None], *, stack: str = "STACK") -> str:
-    """Waits until the rollout is over, at most as long as the Deployment's own progress deadline; returns what is missing then."""
+def wait(
+    api: KubernetesApi,
+    namespace: str,
+    name: str,
+    say: Callable[[str], None],
+    *,
+    stack: str = "STACK",
+    hopeless: Callable[[], object] = lambda: None,
+) -> str:
+    """Waits until the rollout is over, at most as long as the Deployment's own progress deadline; returns what is
+    missing
+    then. Ends earlier where `hopeless` finds a cause that waiting cannot cure.
+    """
     begin = said = time.monotonic()
     while True:
         missing, deployment = look(api, namespace, name, stack=stack)
@@ -69,6 +96,8 @@ def wait(api: KubernetesApi, namespace: str, name: str, say: Callable[[str], Non
         if not missing or waited > deployment["spec"].get("progressDeadlineSeconds", 600) + _SLACK_SECONDS:
             return missing
         if time.monotonic() - said >= _SAID_EVERY:
+            if hopeless():
+                return missing
             said = time.monotonic()
             say(f"waiting for the rollout of {name}: {missing}, {waited:.0f} s")
         time.sleep(_POLL_SECONDS)
