@@ -1,0 +1,1 @@
+"""Which Pulumi resources make a plan so; decides nothing, runs nothing."""

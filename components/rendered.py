@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from components.manifests import device_plugin, model, model_cache, namespace
+from components.cluster import namespace_manifests as namespace
+from components.docker import compose_manifests as compose
+from components.gateway import envoy_kubernetes_manifests as envoy
+from components.gpu import device_plugin_manifests as device_plugin
+from components.serving import existing_manifests as existing
+from components.serving import model_manifests as model
+from components.serving import stack_manifests as stack_objects
 from stacks import names
-from stacks.planning.plan import ModelPlan, Plan, canonical
+from stacks.plan import DevicePluginPlan, DockerPlan, NvidiaPlan, Plan, canonical
 
 WITHHELD: Final = "withheld"
 """What stands here in place of a secret, or of what is made from one."""
@@ -33,51 +39,79 @@ class Command:
     triggers: tuple[str, ...] = ()
 
 
-def objects(plan: Plan) -> dict[Name, dict[str, Any]]:
-    """Every Kubernetes object of the stack, what it depends on before it. What a Secret holds is left out."""
+def objects(plan: Plan, *, home: str = "~", owner: str = WITHHELD) -> dict[Name, dict[str, Any]]:
+    """Every Kubernetes object of the stack, what it depends on before it. What a Secret holds is left
+    out; `home` stands for a leading ~ of paths on the node, `owner` for the checkout in somebody else's cluster.
+    """
     declared: list[tuple[str, dict[str, Any]]] = []
-    if plan.nvidia:
-        space = names.NVIDIA_NAMESPACE
-        declared += [
-            ("device-plugin-namespace", namespace.namespace(space, pod_security="privileged", component="nvidia")),
-            ("device-plugin-default-deny", namespace.default_deny(space)),
-            ("device-plugin", device_plugin.daemon_set(plan.nvidia)),
-        ]
-    space = names.MODELS_NAMESPACE
+    if plan.target != "kubernetes":
+        return {}
+    foreign = plan.cluster.foreign
+    if plan.nvidia and plan.nvidia.device_plugin and plan.nvidia.device_plugin.mode == "owned":
+        declared += _device_plugin(plan.nvidia, plan.nvidia.device_plugin, plan.kubernetes.kubernetes)
+    space = plan.kubernetes.namespace
     declared += [
-        ("models", namespace.namespace(space, pod_security="restricted", component="models")),
+        (
+            "models",
+            namespace.namespace(
+                space,
+                pod_security="restricted",
+                component="models",
+                kubernetes=plan.kubernetes.kubernetes,
+                annotations=namespace.marks(plan.stack, owner) if foreign else None,
+            ),
+        ),
         ("models-default-deny", namespace.default_deny(space)),
     ]
     if plan.auth == "apiKey":
-        declared.append(("models-api-key", _withheld(namespace.api_key_secret(WITHHELD))))
-    declared += [
-        ("model-cache-class", model_cache.storage_class()),
-        ("model-cache-volume", model_cache.persistent_volume(plan.model_cache, plan.cluster.node)),
-        ("model-cache-claim", model_cache.persistent_volume_claim(plan.model_cache)),
-    ]
-    for served in plan.models:
-        declared += _model(served, plan)
-    declared += [(f"{served.name}-endpoint", model.endpoint(served)) for served in plan.models]
+        declared.append(("models-api-key", _withheld(namespace.api_key_secret(space, WITHHELD))))
+    if foreign and plan.hugging_face_token:
+        declared.append(("models-hub-token", _withheld(existing.hub_token_secret(space, WITHHELD))))
+    declared += stack_objects.cache(plan, home)
+    if plan.gateway:
+        declared += envoy.objects(plan.gateway, space)
+    mark = WITHHELD if plan.auth == "apiKey" else model.OF_THE_GATEWAY if plan.gateway else None
+    for served in plan.start_order:
+        declared += stack_objects.engines(served, plan, api_key_mark=mark)
+    if not foreign and not plan.gateway:
+        declared += [(f"{served.name}-endpoint", model.endpoint(served, space)) for served in plan.models]
     return {Name(manifest["kind"], name): manifest for name, manifest in declared}
+
+
+def compose_document(plan: Plan) -> dict[str, Any]:
+    """The compose file of a stack of plain Docker; empty for another target."""
+    return compose.compose_file(plan, plan.cluster) if isinstance(plan.cluster, DockerPlan) else {}
 
 
 def commands(plan: Plan) -> dict[str, Command]:
     """Every Command of the stack by its name, in the order of a first run; secret values are withheld."""
     found: dict[str, Command] = {}
-    if plan.nvidia:
-        spec = {"LAB_STACK": plan.stack, "LAB_SPEC": canonical(plan.nvidia)}
+    if plan.nvidia and plan.nvidia.host:
+        spec = {"LAB_STACK": plan.stack, "LAB_SPEC": canonical(plan.nvidia.host)}
         found["nvidia-runtime-ensure"] = Command("python -m host nvidia ensure", spec)
-    spec = {"LAB_STACK": plan.stack, "LAB_SPEC": canonical(plan.cluster)}
-    found["cluster-ensure"] = Command(f"python -m host {plan.cluster.driver} ensure", spec)
-    for served in plan.models:
-        spec = {"LAB_SPEC": canonical(served.weights), "LAB_CACHE": plan.model_cache.host_path}
-        if plan.hugging_face_token:
-            spec["HF_TOKEN"] = WITHHELD
-        found[f"{served.name}-weights"] = Command("python -m host models ensure", spec)
-    targets = [{"model": served.name, "endpoint": served.endpoint} for served in plan.models]
+    if plan.target == "kubernetes":
+        spec = {"LAB_STACK": plan.stack, "LAB_SPEC": canonical(plan.cluster)}
+        found["cluster-ensure"] = Command(f"python -m host {plan.cluster.driver} ensure", spec)
+        if plan.gateway:
+            spec = {"LAB_STACK": plan.stack, "LAB_SPEC": envoy.secrets_spec(plan.gateway, plan.kubernetes)}
+            found["gateway-secrets"] = Command("python -m host gateway ensure", spec)
+    folder = plan.cache_folder
+    for served in plan.models if folder else ():
+        for name, weights in zip((served.name, f"{served.name}-draft"), served.all_weights, strict=False):
+            spec = {"LAB_SPEC": canonical(weights), "LAB_CACHE": folder or ""}
+            if plan.hugging_face_token:
+                spec["HF_TOKEN"] = WITHHELD
+            found[f"{name}-weights"] = Command("python -m host models ensure", spec)
+    if isinstance(plan.cluster, DockerPlan):
+        document = json.dumps(compose_document(plan), sort_keys=True, separators=(",", ":"))
+        spec = {"LAB_STACK": plan.stack, "LAB_SPEC": document}
+        if plan.auth == "apiKey":
+            spec["LAB_API_KEY"] = WITHHELD
+        found["containers-ensure"] = Command("python -m host docker ensure", spec)
+    targets = [served.target for served in plan.models]
     spec = {
         "LAB_STACK": plan.stack,
-        "LAB_KUBECONFIG": plan.cluster.kubeconfig,
+        **plan.where,
         "LAB_TARGETS": json.dumps(targets, separators=(",", ":"), sort_keys=True),
     }
     if plan.auth == "apiKey":
@@ -86,15 +120,18 @@ def commands(plan: Plan) -> dict[str, Command]:
     return found
 
 
-def _model(served: ModelPlan, plan: Plan) -> list[tuple[str, dict[str, Any]]]:
-    mark = WITHHELD if plan.auth == "apiKey" else None  # a digest of the key
-    return [
-        (f"{served.name}-account", model.service_account(served)),
-        (f"{served.name}-network", model.network_policy(served)),
-        (f"{served.name}-disruption", model.disruption_budget(served)),
-        (served.name, model.deployment(served, claim=plan.model_cache.name, api_key_mark=mark)),
-        (f"{served.name}-service", model.service(served)),
+def _device_plugin(nvidia: NvidiaPlan, plugin: DevicePluginPlan, kubernetes: str) -> list[tuple[str, dict[str, Any]]]:
+    space = names.NVIDIA_NAMESPACE
+    owned = namespace.namespace(space, pod_security="privileged", component="nvidia", kubernetes=kubernetes)
+    found: list[tuple[str, dict[str, Any] | None]] = [
+        ("device-plugin-namespace", owned),
+        ("device-plugin-default-deny", namespace.default_deny(space)),
+        ("device-plugin-config", device_plugin.config_map(plugin)),
+        ("device-plugin-runtime-class", device_plugin.runtime_class(nvidia)),
+        ("device-plugin-mps", device_plugin.mps_daemon_set(nvidia, plugin)),
+        ("device-plugin", device_plugin.daemon_set(nvidia, plugin)),
     ]
+    return [(name, manifest) for name, manifest in found if manifest is not None]
 
 
 def _withheld(secret: Mapping[str, Any]) -> dict[str, Any]:

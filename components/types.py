@@ -1,17 +1,19 @@
-"""The type tokens of our components, in one grammar: lab:<module>:<Class>. They are part of every URN: never change
-one.
-"""
+"""The type tokens of our components: lab:<layer>:<Class>. They are part of every URN, so that they never change."""
 
 from __future__ import annotations
 
 from typing import Final
 
-LAB_PLATFORM: Final = "lab:lab_platform:LabPlatform"
+LAB_PLATFORM: Final = "lab:index:LabPlatform"
 CLUSTER: Final = "lab:cluster:Cluster"
-NVIDIA_RUNTIME: Final = "lab:nvidia_runtime:NvidiaRuntime"
-DEVICE_PLUGIN: Final = "lab:device_plugin:DevicePlugin"
-MODELS_NAMESPACE: Final = "lab:models_namespace:ModelsNamespace"
-MODEL_CACHE: Final = "lab:model_cache:ModelCache"
-MODEL: Final = "lab:model:Model"
+NVIDIA_RUNTIME: Final = "lab:gpu:NvidiaRuntime"
+DEVICE_PLUGIN: Final = "lab:gpu:DevicePlugin"
+DEVICE_PLUGIN_PATCH: Final = "lab:gpu:DevicePluginPatch"
+MODELS_NAMESPACE: Final = "lab:serving:ModelsNamespace"
+MODEL_CACHE: Final = "lab:serving:ModelCache"
+MODEL_CLAIM: Final = "lab:serving:ModelClaim"
+MODEL: Final = "lab:serving:Model"
 GATEWAY: Final = "lab:gateway:Gateway"
-INFERENCE_CHECK: Final = "lab:inference_check:InferenceCheck"
+ENVOY_GATEWAY: Final = "lab:gateway:EnvoyGateway"
+CONTAINERS: Final = "lab:docker:Containers"
+INFERENCE_CHECK: Final = "lab:checks:InferenceCheck"

@@ -4,45 +4,44 @@ hostPath.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from stacks import names
-from stacks.planning.plan import ModelCachePlan
+from stacks.plan import ModelCachePlan
 
 _LABELS = names.common_labels("model-cache")
 
 
-def storage_class() -> dict[str, Any]:
+def storage_class(cache: ModelCachePlan) -> dict[str, Any]:
     """A class that provisions nothing and keeps everything."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
-        "metadata": {"name": names.STORAGE_CLASS, "labels": _LABELS},
+        "metadata": {"name": cache.storage_class, "labels": _LABELS},
         "provisioner": "kubernetes.io/no-provisioner",
         "reclaimPolicy": "Retain",
         "volumeBindingMode": "WaitForFirstConsumer",
     }
 
 
-def persistent_volume(cache: ModelCachePlan, node: str) -> dict[str, Any]:
+def persistent_volume(cache: ModelCachePlan, *, namespace: str, node: str, home: str) -> dict[str, Any]:
     """The folder on `node`; claimRef keeps every other claim away from it."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": f"{names.PART_OF}-{cache.name}", "labels": _LABELS},
+        "metadata": {"name": cache.volume, "labels": _LABELS},
         "spec": {
             "capacity": {"storage": f"{cache.capacity_gib}Gi"},
             "accessModes": ["ReadOnlyMany"],
             "persistentVolumeReclaimPolicy": "Retain",
-            "storageClassName": names.STORAGE_CLASS,
+            "storageClassName": cache.storage_class,
             "claimRef": {
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
-                "namespace": names.MODELS_NAMESPACE,
+                "namespace": namespace,
                 "name": cache.name,
             },
-            "local": {"path": str(Path(cache.node_path).expanduser())},  # the kubelet knows no home
+            "local": {"path": names.at_home(cache.node_path, home)},  # the kubelet knows no home
             "nodeAffinity": {
                 "required": {
                     "nodeSelectorTerms": [
@@ -54,16 +53,21 @@ def persistent_volume(cache: ModelCachePlan, node: str) -> dict[str, Any]:
     }
 
 
-def persistent_volume_claim(cache: ModelCachePlan) -> dict[str, Any]:
+def persistent_volume_claim(cache: ModelCachePlan, namespace: str) -> dict[str, Any]:
     """The claim that pods name."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": cache.name, "namespace": names.MODELS_NAMESPACE, "labels": _LABELS},
+        "metadata": {
+            "name": cache.name,
+            "namespace": namespace,
+            "labels": _LABELS,
+            "annotations": names.CLAIM_ANNOTATIONS,
+        },
         "spec": {
             "accessModes": ["ReadOnlyMany"],
-            "storageClassName": names.STORAGE_CLASS,
-            "volumeName": f"{names.PART_OF}-{cache.name}",
+            "storageClassName": cache.storage_class,
+            "volumeName": cache.volume,
             "resources": {"requests": {"storage": f"{cache.capacity_gib}Gi"}},
         },
     }

@@ -1,0 +1,1 @@
+"""What looks at the running stack before up is green; makes nothing."""

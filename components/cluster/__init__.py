@@ -1,0 +1,1 @@
+"""The cluster, its provider and namespaces; nothing that only one workload needs."""

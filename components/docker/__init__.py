@@ -1,0 +1,1 @@
+"""What runs in plain Docker instead of in a cluster; nothing of Kubernetes."""

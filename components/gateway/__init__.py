@@ -1,0 +1,1 @@
+"""The addresses that clients use; nothing of what answers behind them."""

@@ -1,0 +1,1 @@
+"""What makes GPUs schedulable; nothing of the engines that use them."""

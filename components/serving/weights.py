@@ -1,0 +1,33 @@
+"""The weights of one model in the cache, wherever its engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.host_command import host_command
+from stacks.plan import WeightsPlan, canonical
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`cache_path` is the model cache's folder on the machine; the Hub's token is a secret."""
+
+    plans: Sequence[WeightsPlan]
+    cache_path: str
+    hugging_face_token: pulumi.Output[str] | None = None
+
+    def declare(self, name: str, parent: pulumi.Resource) -> list[pulumi.Resource]:
+        """One Command for each: the model's own, and those of a second model that proposes tokens."""
+        return [
+            self._command(f"{name}-{role}", plan, parent)
+            for role, plan in zip(("weights", "draft-weights"), self.plans, strict=False)
+        ]
+
+    def _command(self, name: str, plan: WeightsPlan, parent: pulumi.Resource) -> pulumi.Resource:
+        environment: dict[str, pulumi.Input[str]] = {"LAB_SPEC": canonical(plan), "LAB_CACHE": self.cache_path}
+        if self.hugging_face_token is not None:
+            environment["HF_TOKEN"] = self.hugging_face_token
+        return host_command(name, "models", environment, destroy=False, opts=pulumi.ResourceOptions(parent=parent))
