@@ -1,0 +1,1 @@
+"""What people type: commands and renderers; decides nothing, and changes the machine only through Pulumi and host."""

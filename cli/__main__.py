@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-ROOT = Path(__file__).resolve().parent.parent
+from cli.gateway_app import register as register_gateway
+from cli.models_app import model, models
+from cli.options import ROOT, Json, MaybeStack, Sources, Stack, Yes
+from cli.project_app import register as register_project
 
 app = typer.Typer(
     name="lab",
-    help="A private, secured, OpenAI-compatible endpoint on your own machine, its settings checked to fit before anything is touched.",
+    help="A private, secured, OpenAI-compatible endpoint on your own machine, its settings checked to fit before "
+    "anything is touched.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-models = typer.Typer(help="List the models that the planner knows.", rich_markup_mode=None)
-model = typer.Typer(help="Models of your own.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models, name="models")
 app.add_typer(model, name="model")
 
@@ -50,19 +49,51 @@ def _version() -> None:
     raise typer.Exit
 
 
-Stack = Annotated[
-    str, typer.Argument(help="The stack: Pulumi.STACK.yaml. See them all with: lab validate", metavar="STACK")
-]
-MaybeStack = Annotated[str | None, typer.Argument(help="The stack: Pulumi.STACK.yaml.", metavar="STACK")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Sources = Annotated[bool, typer.Option("--sources", help="Say where each figure comes from.")]
+@app.command()
+def init(
+    name: Annotated[
+        str | None, typer.Argument(help="The stack's name: writes Pulumi.NAME.yaml.", metavar="[NAME]")
+    ] = None,
+    yes: Yes = False,
+    driver: Annotated[str | None, typer.Option(help="What runs it, such as minikube.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model of the catalogue: ./lab models.")] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Use the processors, even where there is a card.")] = False,
+    context: Annotated[
+        str | None,
+        typer.Option(help="A context of ~/.kube/config: for a cluster that is there already.", metavar="NAME"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there; keep its secrets.")] = False,
+    json: Json = False,
+) -> None:
+    """Look at this machine and write a stack file for it that fits, every value explained; changes nothing else."""
+    from cli.commands.init import Wanted, run
+
+    run(ROOT, Wanted(name, driver, model, cpu, context, yes, force), as_json=json)
+
+
+@app.command()
+def doctor(
+    stack: MaybeStack = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended without losing anything; asks.")] = False,
+    yes: Yes = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Write a support bundle: a .tar.gz without keys, tokens and names.", metavar="FILE"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Look at every layer of this machine, and of a stack: what is wrong, how that is known, and what to type."""
+    from cli.commands.doctor import run
+
+    run(ROOT, stack, fix=fix, yes=yes, bundle=bundle, as_json=json)
 
 
 @app.command()
 def preview(stack: Stack, json: Json = False) -> None:
-    """Show what Pulumi would do for a stack, and why; touches nothing. Gets Pulumi into the cache where it is missing."""
-    from cli.preview import run
+    """Show what Pulumi would do for a stack, and why; touches nothing. Gets Pulumi into the cache where it is
+    missing.
+    """
+    from cli.commands.preview import run
 
     run(ROOT, stack, as_json=json)
 
@@ -70,7 +101,7 @@ def preview(stack: Stack, json: Json = False) -> None:
 @app.command()
 def up(stack: MaybeStack = None, yes: Yes = False, json: Json = False) -> None:
     """Make a stack on this machine and check that its models answer."""
-    from cli.up import run
+    from cli.commands.up import run
 
     run(ROOT, stack, yes=yes, as_json=json)
 
@@ -78,15 +109,30 @@ def up(stack: MaybeStack = None, yes: Yes = False, json: Json = False) -> None:
 @app.command()
 def check(stack: MaybeStack = None, json: Json = False) -> None:
     """Ask every model of a stack for a completion; name the first broken hop."""
-    from cli.check import run
+    from cli.commands.check import run
 
     run(ROOT, stack, as_json=json)
 
 
 @app.command()
+def learn(
+    stack: MaybeStack = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Read this log instead of the running engine's.", metavar="FILE")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model of the log.", metavar="NAME")] = None,
+    json: Json = False,
+) -> None:
+    """Lay what an engine's start printed beside the plan, and keep it for the next plan in measured/STACK.yaml."""
+    from cli.commands.learn import run
+
+    run(ROOT, stack, log=log, model=model, as_json=json)
+
+
+@app.command()
 def status(stack: MaybeStack = None, json: Json = False) -> None:
     """Say what runs, where, since when, and how to call it."""
-    from cli.status import run
+    from cli.commands.status import run
 
     run(ROOT, stack, as_json=json)
 
@@ -99,7 +145,7 @@ def down(
     json: Json = False,
 ) -> None:
     """Remove what `up` made; keep caches and models."""
-    from cli.down import run
+    from cli.commands.down import run
 
     run(ROOT, stack, yes=yes, purge=purge, as_json=json)
 
@@ -107,9 +153,12 @@ def down(
 @app.command()
 def refresh(stack: MaybeStack = None, json: Json = False) -> None:
     """Let Pulumi look at every resource of a stack and correct its state; changes nothing on the machine."""
-    from cli.refresh import run
+    from cli.commands.refresh import run
 
     run(ROOT, stack, as_json=json)
+
+
+register_gateway(app)
 
 
 @app.command()
@@ -120,7 +169,7 @@ def validate(
     json: Json = False,
 ) -> None:
     """Read and plan stack files; say everything that is wrong with them."""
-    from cli.validate import run
+    from cli.commands.validate import run
 
     run(ROOT, stacks or [], as_json=json)
 
@@ -128,41 +177,9 @@ def validate(
 @app.command()
 def gpus(json: Json = False, sources: Sources = False) -> None:
     """List the cards that the planner knows."""
-    from cli.gpus import run
+    from cli.commands.gpus import run
 
     run(ROOT, as_json=json, sources=sources)
-
-
-@models.callback(invoke_without_command=True)
-def models_list(context: typer.Context, json: Json = False, sources: Sources = False) -> None:
-    """List the models that the planner knows, yours among them."""
-    if context.invoked_subcommand is None:
-        from cli.models import run
-
-        run(ROOT, as_json=json, sources=sources)
-
-
-@model.command("add")
-def model_add(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A folder with the model's files, or OWNER/NAME on the Hugging Face Hub.", metavar="SOURCE"
-        ),
-    ],
-    name: Annotated[
-        str | None, typer.Option(help="What stack files call it; default: the repository's name.", metavar="ID")
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="A commit, branch or tag; default: main, pinned.", metavar="REVISION")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over an entry of the same id.")] = False,
-    json: Json = False,
-) -> None:
-    """Describe a model in catalog/ID.yaml, from its config.json and the sizes of its weights; downloads no weights."""
-    from cli.model_add import run
-
-    run(ROOT, source, name=name, revision=revision, force=force, as_json=json)
 
 
 @app.command()
@@ -184,7 +201,7 @@ def plan(
     """Show a stack's budgets, every setting and why, and what `up` would do to the machine; needs no Pulumi and no
     network.
     """
-    from cli.plan import run
+    from cli.commands.plan import run
 
     run(ROOT, stack, as_json=json, svg=svg, manifests=manifests, why=why, sources=sources)
 
@@ -205,12 +222,18 @@ def what_if(
     objective: Annotated[str | None, typer.Option(help="throughput, latency, context or replicas.")] = None,
     shared_card: Annotated[bool, typer.Option("--shared-card", help="Let engines share a card.")] = False,
     place: Annotated[int, typer.Option(min=0, help="Which model of the stack file the options are for, from 0.")] = 0,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any line of the stack file: models[0].tensorParallel=2.", metavar="PATH=VALUE"),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Show what other hardware or other wishes would change; touches nothing."""
-    from cli.what_if import Question, run
+    """Show what other hardware or settings would change; touches nothing."""
+    from cli.commands.what_if import Question, run
 
-    asked = Question(gpu, model, context, concurrency, replicas, kv_cache_dtype, objective, shared_card, place)
+    asked = Question(
+        gpu, model, context, concurrency, replicas, kv_cache_dtype, objective, shared_card, place, tuple(setting or ())
+    )
     run(ROOT, stack, asked, as_json=json)
 
 
@@ -225,7 +248,7 @@ def fit(
     json: Json = False,
 ) -> None:
     """Show what a card can run, ranked: the largest model first, each with the longest context that fits."""
-    from cli.fit import run
+    from cli.commands.fit import run
 
     run(
         gpu,
@@ -238,120 +261,14 @@ def fit(
     )
 
 
-@app.command()
-def predict(
-    cases: Annotated[Path, typer.Argument(help="One case a line, as in memory-cases.jsonl.", metavar="CASES.jsonl")],
-    output: Annotated[
-        Path | None, typer.Option(help="Write the answers here instead of printing them.", metavar="FILE")
-    ] = None,
-) -> None:
-    """Predict vLLM starts: whether each fits, its KV cache and how sure that is, as JSON lines."""
-    from cli.predict import run
-
-    run(cases, output=output)
-
-
-@app.command()
-def schema(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file is out of date.")] = False,
-) -> None:
-    """Write the JSON Schema of stack files, which editors use to complete and check them."""
-    from cli.schema import run
-
-    run(ROOT, check=check)
-
-
-@app.command()
-def review(
-    base: Annotated[str, typer.Option(help="The git revision to compare with.", metavar="REVISION")] = "origin/main",
-    output: Annotated[
-        Path | None, typer.Option(help="Write the Markdown here instead of printing it.", metavar="FILE")
-    ] = None,
-) -> None:
-    """Validate and plan the stacks that a change touches, as one pull-request comment."""
-    from cli.review import run
-
-    run(ROOT, base=base, output=output)
-
-
-@app.command()
-def env() -> None:
-    """Print the exports with which plain `pulumi` sees the same stacks: eval "$(./lab env)"."""
-    from cli.env import run
-
-    run(ROOT)
-
-
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
-def pulumi(context: typer.Context) -> None:
-    """Run the Pulumi CLI itself with the same stacks: lab pulumi stack history -s dev."""
-    from cli.env import run_pulumi
-
-    run_pulumi(ROOT, context.args)
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def test(
-    context: typer.Context,
-    everything: Annotated[
-        bool, typer.Option("--all", help="What builds and starts clusters too; CI runs that.")
-    ] = False,
-    fast: Annotated[bool, typer.Option("--fast", help="Only what matters while working, under a minute.")] = False,
-    only: Annotated[
-        str | None, typer.Option(help="One step: lint, format (in place) or types.", metavar="STEP")
-    ] = None,
-) -> None:
-    """Run the project's checks; anything else after it goes to pytest."""
-    from cli.test import run
-
-    run(ROOT, context.args, everything=everything, fast=fast, only=only)
+register_project(app)
 
 
 def main() -> None:
-    """Runs the command line; what goes wrong leaves as its message and exit code, never as a traceback."""
-    _whole_streams()
-    as_json = "--json" in sys.argv
-    try:
-        code = app(prog_name="lab", standalone_mode=False)  # click would end with 1 on a closed pipe
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough, as in: lab gpus | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 0
-    except OSError as error:  # a full disk, a home that cannot be written
-        sys.stderr.write(f"error: {error}\n")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what could not be written shall not be tried again at the end
-        sys.exit(1)
-    except typer.Abort:
-        sys.stderr.write("stopped\n")
-        sys.exit(130)
-    except Exception as error:
-        from cli.output import fail, fail_usage
-        from stacks.errors import LabError
+    """Runs the command line."""
+    from cli.guarded import run_guarded
 
-        if isinstance(error, LabError):
-            fail(error, as_json=as_json)
-        message, show = getattr(error, "format_message", None), getattr(error, "show", None)
-        if message is None or show is None:  # no wrong usage, which is all that typer knows
-            raise
-        if as_json:
-            fail_usage(message())
-        show()
-        sys.exit(getattr(error, "exit_code", 2))
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _whole_streams() -> None:
-    """A closed descriptor is /dev/null from now on, and a character that a stream's encoding lacks is a question mark."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_RDWR), number)
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
-        elif number and isinstance(stream := getattr(sys, name), io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    run_guarded(app)
 
 
 if __name__ == "__main__":

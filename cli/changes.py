@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from host.system import command
 from stacks.errors import LabError
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 _PROGRAM_FOLDERS = ("stacks/", "components/", "host/", "probes/", "catalog/")
 _PROGRAM_FILES = frozenset({"__main__.py", "Pulumi.yaml", "requirements.txt"})
@@ -20,7 +24,9 @@ _GIT_SECONDS = 120
 
 @dataclass(frozen=True)
 class Change:
-    """The commit where the work left the base, and the files that differ from it, as paths from the project's folder."""
+    """The commit where the work left the base, and the files that differ from it, as paths from the project's
+    folder.
+    """
 
     fork_point: str
     files: tuple[str, ...]
@@ -79,19 +85,17 @@ def touched_stacks(files: Iterable[str], existing: Sequence[str]) -> Touched:
     return Touched(tuple(stacks), tuple(sorted(names - set(existing))), program)
 
 
-def git(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def git(root: Path, *arguments: str) -> CompletedProcess[bytes]:
     """Runs git in the project's folder, taking no lock. Raises LabError where there is no git or it does not answer."""
     program = shutil.which("git")
     if program is None:
         raise LabError(
             "there is no git here", remedy="type: sudo apt-get install git; without git, type: ./lab validate"
         )
+    surroundings = {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
-        surroundings = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-        return subprocess.run(
-            [program, *arguments], cwd=root, env=surroundings, capture_output=True, timeout=_GIT_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
+        return command.output([program, *arguments], timeout=_GIT_SECONDS, cwd=root, environment=surroundings)
+    except command.CommandFailed:
         said = f"git {arguments[0]} gave no answer within {_GIT_SECONDS} seconds"
         raise LabError(said, remedy="type: git status, and see what it waits for") from None
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from cli.changes import Change, git
 from cli.effects import Effect, effects
-from cli.load import load_plan
+from cli.load import REFERENCE_MACHINE, load_plan
 from cli.render.markdown import cell
 from stacks.errors import LabError
-from stacks.planning.plan import Plan
+from stacks.plan import Plan
 
 _MOST_EFFECTS = 12
 
@@ -47,7 +47,7 @@ def _planned(root: Path, stack: str, file: bytes) -> Plan:
         (Path(folder) / f"Pulumi.{stack}.yaml").write_bytes(file)
         if (root / "catalog").is_dir():
             (Path(folder) / "catalog").symlink_to(root / "catalog")
-        return load_plan(Path(folder), stack)[1]
+        return load_plan(Path(folder), stack, machine=REFERENCE_MACHINE)[1]
 
 
 def _where_it_runs(before: Plan, after: Plan) -> list[str]:
@@ -81,7 +81,7 @@ def facts(plan: Plan, other: Plan) -> Mapping[str, str]:
         "machine.platform": machine.platform,
         "machine.cpus": str(machine.cpus),
         "cluster": plan.cluster.driver,
-        "modelCache.path": plan.model_cache.host_path,
+        "modelCache.path": plan.cache_folder or f"the claim {plan.model_cache.name}",
     }
     facts |= {decision.name: decision.value for decision in plan.decisions}
     for model in plan.models:

@@ -5,6 +5,7 @@ time.
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,17 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.load import load_plan
-from host import files
-from host.drivers import deployable
-from host.state import folder
-from stacks.errors import LabError
-from stacks.planning.plan import EmbeddedPlan, Plan
+from host.drivers import optional, ownership, refuse_early
+from host.system import files
+from host.system.state import check_owner, folder
+from stacks.errors import HostError, LabError
+from stacks.plan import Plan, canonical
+from stacks.planning.clusters import deployable
 from stacks.settings import PROJECT
-from stacks.stack_file import StackConfig, stack_names
+from stacks.settings.stack_file import StackConfig, stack_names
 
 if TYPE_CHECKING:
     from cli.pulumi.workspace import Workspace
     from host.artifacts.pulumi import Pulumi
+    from probes.gateway import GatewayAccess
 
 CACHE = Path("~/.cache/local-ai-lab")
 
@@ -37,9 +40,22 @@ class Deployed:
     plan: Plan
 
     @property
-    def embedded(self) -> bool:
-        """Whether its cluster is one that the lab itself starts."""
-        return isinstance(self.plan.cluster, EmbeddedPlan)
+    def stands(self) -> bool:
+        """Whether this machine remembers a cluster, or containers, that the stack made or began to make."""
+        if look := optional(self.plan.cluster.driver, "stands"):
+            return bool(look(self.stack))
+        mark = ownership.read(ownership.mark_file(self.plan.cluster.driver, self.plan.cluster.name))
+        return mark is not None and mark.owner.stack == self.stack
+
+    @property
+    def cluster_needs_root(self) -> bool:
+        """Whether its cluster is root's."""
+        return any(change.root for change in self.plan.host_changes if change.kind == "cluster")
+
+    @property
+    def prepares(self) -> bool:
+        """Whether what it takes can be fetched and built before Pulumi runs."""
+        return optional(self.plan.cluster.driver, "prepare") is not None
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -52,7 +68,9 @@ class Deployed:
         return folder(self.stack)
 
     def require_deployable(self) -> None:
-        """Raises LabError (exit code 2) where this version makes no clusters of the stack's driver."""
+        """Raises LabError (exit code 2) where this version makes no clusters of the stack's driver, or this user cannot
+        have one.
+        """
         driver = self.plan.cluster.driver
         if not deployable(driver):
             error = LabError(
@@ -61,10 +79,15 @@ class Deployed:
             )
             error.exit_code = 2
             raise error
+        try:
+            refuse_early(driver, self.stack)
+        except HostError as refused:
+            refused.exit_code = 2
+            raise
 
     def recorded(self) -> bool:
         """Whether Pulumi's backend may know the stack; True for a remote backend, which only the CLI can ask."""
-        from cli.pulumi.recovery import state_file
+        from cli.pulumi.backend import state_file
 
         file = state_file(self.root, self.stack)
         return file is None or file.exists()
@@ -74,6 +97,25 @@ class Deployed:
         from cli.pulumi.workspace import Workspace
 
         return Workspace(self.root, self.stack, pulumi, self.folder / "tmp")
+
+    def driver_command(self, verb: str) -> tuple[list[str], dict[str, str]]:
+        """The words and the environment of a verb of the stack's driver, as its Command in the program has them, but
+        no secret.
+        """
+        plan, (word, spec) = self.plan, driver_spec(self.plan)
+        told = {"LAB_STACK": plan.stack, "LAB_SPEC": spec, "PYTHONPATH": str(self.root)}
+        return [sys.executable, "-m", "host", word, verb], told
+
+    def gateway_access(self) -> GatewayAccess:
+        """The stack's gateway. Raises LabError where it has none."""
+        from probes.gateway import GatewayAccess
+
+        if self.plan.gateway is None:
+            raise LabError(
+                f"stack {self.stack} has no gateway: each model has a port of its own",
+                remedy=f"write gateway: {{kind: envoy}} into Pulumi.{self.stack}.yaml, then ./lab up {self.stack}",
+            )
+        return GatewayAccess(self.folder / "gateway", self.stack)
 
     def api_key(self) -> str | None:
         """The endpoint's key, decrypted by the CLI; None where the stack has none. Raises LabError."""
@@ -100,23 +142,43 @@ class Deployed:
 
 
 def deployed(root: Path, stack: str | None) -> Deployed:
-    """The stack by name. Raises LabError (exit code 2) where none is named, with what fits this machine."""
+    """The stack by name. Raises LabError (exit code 2) where none is named, with what fits this machine, and where the
+    stack of this machine belongs to another checkout.
+    """
     if stack is None:
         raise _unnamed(root)
     config, plan = load_plan(root, stack)
+    try:
+        check_owner(stack, root)
+    except HostError as error:
+        error.exit_code = 2
+        raise
     return Deployed(root, stack, config, plan)
 
 
 def not_implemented(driver: str) -> str:
     """What plan, up, check and status say alike of a driver that cannot be deployed yet."""
-    return f"driver {driver} is not implemented in this version: stacks with it are planned and previewed, and not deployed"
+    return (
+        f"driver {driver} is not implemented in this version: stacks with it are planned and previewed, and not "
+        f"deployed"
+    )
+
+
+def driver_spec(plan: Plan) -> tuple[str, str]:
+    """The driver's word for `python -m host`, and what it is told as LAB_SPEC."""
+    if plan.target == "kubernetes":
+        return plan.cluster.driver, canonical(plan.cluster)
+    from components.rendered import commands
+
+    return plan.cluster.driver, commands(plan)["containers-ensure"].environment["LAB_SPEC"]
 
 
 def plugins(plan: Plan) -> dict[str, str]:
     """Name -> version of the plugins of a plan's program."""
     from host.artifacts.pulumi_modules import COMMAND_VERSION
 
-    return {"command": COMMAND_VERSION, "kubernetes": plan.cluster.provider}
+    kubernetes = {"kubernetes": plan.kubernetes.provider} if plan.target == "kubernetes" else {}
+    return {"command": COMMAND_VERSION, **kubernetes}
 
 
 def get_pulumi(plan: Plan) -> Pulumi:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from components import rendered
-from stacks.planning.plan import Plan
+from stacks.plan import Plan
 
 Op = Literal["create", "update", "replace", "delete", "same"]
 _COMMAND = "Command"
 
 IMMUTABLE: Final[Mapping[str, tuple[str, ...]]] = {
+    "ConfigMap": (),
     "DaemonSet": ("spec.selector",),
     "Deployment": ("spec.selector",),
     "Namespace": (),
@@ -20,6 +21,7 @@ IMMUTABLE: Final[Mapping[str, tuple[str, ...]]] = {
     "PersistentVolume": ("spec.local",),
     "PersistentVolumeClaim": ("spec.accessModes", "spec.selector", "spec.storageClassName", "spec.volumeName"),
     "PodDisruptionBudget": (),
+    "RuntimeClass": ("handler",),
     "Secret": ("type",),
     "Service": ("spec.clusterIP",),
     "ServiceAccount": (),
@@ -76,6 +78,8 @@ def _note(name: rendered.Name, op: Op, old: Mapping[str, Any] | None, new: Mappi
         return "the weights stay in the cache" if name.name.endswith("-weights") else ""
     if name.kind in ("Deployment", "DaemonSet") and op == "update":
         return "its pods are restarted" if _at(old or {}, "spec.template") != _at(new or {}, "spec.template") else ""
+    if name.kind == "PersistentVolumeClaim" and op in ("replace", "delete") and not _at(old or {}, "spec.volumeName"):
+        return "the weights in it go with it" + (", and are fetched again" if op == "replace" else "")
     if name.kind == "PersistentVolume" and op in ("replace", "delete"):
         return "the folder and the weights in it stay"
     return ""

@@ -43,11 +43,37 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_wrapped(out: Console, text: str, *, indent: int, style: str = "", first: str = "") -> None:
-    """A paragraph with a hanging indent, `first` in front of its first line; a pipe that is wide enough gets one line."""
-    lines = textwrap.wrap(text, max(out.width, indent + 20), initial_indent=first.ljust(indent), subsequent_indent=" " * indent,
-                          break_on_hyphens=False, break_long_words=False)  # fmt: skip
+    """A paragraph with a hanging indent, `first` in front of its first line; a pipe that is wide enough gets one
+    line.
+    """
+    lines = textwrap.wrap(
+        text,
+        max(out.width, indent + 20),
+        initial_indent=first.ljust(indent),
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
     for line in lines:
         out.print(line, markup=False, style=style, soft_wrap=True)
+
+
+def print_lines(out: Console, text: str, *, taken: int = 0) -> None:
+    """Lines with a hanging indent of their own, folded where somebody said how wide it is; `taken` columns of the first
+    line are used already. A pipe gets them whole, for grep.
+    """
+    folds = out.is_terminal or os.environ.get("COLUMNS", "").isdecimal()
+    for number, line in enumerate(text.splitlines() or [""]):
+        used = taken if number == 0 else 0
+        if not folds or len(line) + used <= out.width:
+            out.print(line, markup=False, soft_wrap=True)
+            continue
+        indent = len(line) - len(line.lstrip()) + (3 if line.lstrip().startswith(("-> ", "1. ", "2. ", "3. ")) else 0)
+        for part in textwrap.wrap(
+            line, max(out.width - used, _NARROWEST), subsequent_indent=" " * indent, break_on_hyphens=False,
+            break_long_words=False, drop_whitespace=True,
+        ):  # fmt: skip
+            out.print(part, markup=False, soft_wrap=True)
 
 
 def print_table(out: Console, table: Table) -> None:
@@ -74,6 +100,8 @@ def print_table(out: Console, table: Table) -> None:
 
 def _print_blocks(out: Console, table: Table) -> None:
     titles = [_plain(column.header) for column in table.columns]
+    if table.title:
+        print_wrapped(out, _plain(table.title), indent=0, style="bold")
     for row in zip(*(map(_plain, column.cells) for column in table.columns), strict=True):
         out.print(row[0], markup=False, style="bold", soft_wrap=True)
         facts = [f"{title} {text}".strip() for title, text in zip(titles[1:], row[1:], strict=True) if text]
@@ -102,7 +130,7 @@ def fail(error: LabError, *, as_json: bool) -> NoReturn:
     else:
         out = console(stderr=True)
         out.print("[bold red]error:[/] ", end="")
-        out.print(str(error), markup=False)
+        print_lines(out, str(error), taken=len("error: "))
     sys.exit(error.exit_code)
 
 

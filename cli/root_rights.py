@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from cli.output import console
-from host import command
+from host.system import command
 from stacks.errors import LabError
 
 _FRESH: Final = 50.0  # seconds; sudo forgets after 15 minutes (Debian) or 5, where somebody made it stricter after 1
@@ -32,7 +31,7 @@ def root_rights(*, needed: bool) -> Iterator[None]:
     elif shutil.which("sudo") and sys.stdin.isatty():
         console(stderr=True).print("sudo asks for your password once, for what is marked root", style="dim")
         with contextlib.suppress(KeyboardInterrupt):  # at the question: the answer is no
-            subprocess.run(["sudo", "-v"], check=False)  # noqa: S607 (the sudo of their PATH is the one they trust)
+            command.interactive(["sudo", "-v"])  # the sudo of their PATH is the one that they trust
         if not command.can_be_root():
             raise _refusal(
                 "sudo gave no lasting leave: nothing was changed", "allow sudo without a password, or run ./lab as root"

@@ -16,7 +16,8 @@ from typing import Any, Literal
 Kind = Literal["started", "done", "failed", "message", "status"]
 
 # The engine's steps in the words of its summary; what only ends a replacement is no step of its own.
-_OPERATIONS = {"create-replacement": "replace", "delete-replaced": "", "read-replacement": "replace", "import-replacement": "replace",
+_OPERATIONS = {"create-replacement": "replace", "delete-replaced": "", "read-replacement": "replace",
+"import-replacement": "replace",
                "discard-replaced": "", "remove-pending-replace": "", "refresh": "refresh"}  # fmt: skip
 _COLOURS = re.compile(r"<\{%[^%]*%\}>")
 SUMMARIES = ("update failed", "preview failed", "resource plan failed")
@@ -41,7 +42,8 @@ class Step:
 
     def to_json(self) -> dict[str, Any]:
         """The step for machines."""
-        return {"op": self.op, "urn": self.urn, "type": self.type, "parent": self.parent, "provider": self.provider, "inputs": self.inputs,
+        return {"op": self.op, "urn": self.urn, "type": self.type, "parent": self.parent, "provider": self.provider,
+        "inputs": self.inputs,
                 "changed": list(self.changed)}  # fmt: skip
 
 
@@ -96,7 +98,9 @@ class Reader:
         self._began: dict[str, float] = {}
 
     def line(self, text: str) -> None:
-        """One line of standard output; what is no event (a warning before the stream begins) is kept as an error text."""
+        """One line of standard output; what is no event (a warning before the stream begins) is kept as an error
+        text.
+        """
         try:
             event = json.loads(text)
         except ValueError:
@@ -162,5 +166,6 @@ def _step(metadata: Mapping[str, Any]) -> Step:
     return Step(
         op=operation, urn=urn, type=kind, name=urn.rpartition("::")[2], parent=state.get("parent", ""),
         provider=state.get("provider", "") or metadata.get("provider", ""), custom=bool(state.get("custom")),
-        inputs=state.get("inputs") or {}, changed=tuple(sorted(metadata.get("detailedDiff") or metadata.get("diffs") or ())),
+        inputs=state.get("inputs") or {},
+        changed=tuple(sorted(metadata.get("detailedDiff") or metadata.get("diffs") or ())),
     )  # fmt: skip

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import re
 import signal
 import socket
@@ -15,8 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cli.pulumi.backend import local_backend, remove_damaged_attributes
 from cli.pulumi.workspace import Workspace
 from stacks.settings import PROJECT
 
@@ -27,6 +25,7 @@ def recover(workspace: Workspace, deployment: Mapping[str, Any]) -> list[str]:
 
     Raises LabError where Pulumi refuses.
     """
+    remove_damaged_attributes(workspace.root, workspace.stack)
     done = []
     if plugins := _end_orphaned_plugins(workspace):
         done.append(f"ended {plugins} of Pulumi's plugins that a killed run had left")
@@ -39,23 +38,6 @@ def recover(workspace: Workspace, deployment: Mapping[str, Any]) -> list[str]:
         workspace.call("stack", "import", "--stack", workspace.stack, text=document)
         done.append(f"forgot {len(pending)} operations that a killed run had begun; what they made is found and kept")
     return done
-
-
-def local_backend(root: Path) -> Path | None:
-    """The folder of a file backend: the one that the environment names, else the project's; None for a remote one."""
-    project = yaml.safe_load((root / "Pulumi.yaml").read_text(encoding="utf-8")) or {}
-    url = os.environ.get("PULUMI_BACKEND_URL") or str((project.get("backend") or {}).get("url", ""))
-    if not url.startswith("file://"):
-        return None
-    path = url.removeprefix("file://")
-    # Pulumi takes ~ from the user database and not from HOME.
-    return Path(pwd.getpwuid(os.getuid()).pw_dir) / path[2:] if path.startswith("~/") else Path(path)
-
-
-def state_file(root: Path, stack: str) -> Path | None:
-    """The file in which a local backend keeps the stack; None for a remote one."""
-    backend = local_backend(root)
-    return backend / ".pulumi" / "stacks" / PROJECT / f"{stack}.json" if backend else None
 
 
 def dead_locks(root: Path, stack: str) -> list[int]:
@@ -76,6 +58,22 @@ def dead_locks(root: Path, stack: str) -> list[int]:
             return []
         dead.append(process)
     return dead
+
+
+def live_locks(root: Path, stack: str) -> list[str]:
+    """Who holds locks on the stack that are not certainly dead: a process, and its machine where that is another."""
+    backend = local_backend(root)
+    if backend is None or dead_locks(root, stack):
+        return []
+    found = []
+    for path in sorted((backend / ".pulumi" / "locks" / "organization" / PROJECT / stack).glob("*.json")):
+        try:
+            lock = json.loads(path.read_text(encoding="utf-8"))
+            where = "" if lock["hostname"] == socket.gethostname() else f" on {lock['hostname']}"
+            found.append(f"{lock['pid']}{where}")
+        except (OSError, ValueError, KeyError, TypeError):
+            found.append("unknown")
+    return found
 
 
 def _is_pulumi(process: int) -> bool:

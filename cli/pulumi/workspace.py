@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cli.env import prepare
+from cli.commands.env import prepare
+from cli.pulumi.backend import remove_damaged_attributes
 from cli.pulumi.events import Event, Outcome, Reader
-from host import command
 from host.artifacts.pulumi import Pulumi
+from host.system import command
 from stacks.errors import LabError
-from stacks.stack_file import stack_path
+from stacks.settings.stack_file import stack_path
 
 _CALL_SECONDS = 300.0
 _GRACE_SECONDS = 90.0  # a cancelled run waits for what each resource is in the middle of
@@ -58,12 +59,16 @@ class Workspace:
 
     def deployment(self) -> dict[str, Any] | None:
         """The stack's state as `pulumi stack export` gives it, None where the stack does not exist. Raises LabError."""
+        export = ("stack", "export", "--stack", self.stack)
         try:
-            document = json.loads(self.call("stack", "export", "--stack", self.stack))
+            text = self.call(*export)
         except LabError as error:
             if _NO_STACK in error.message:
                 return None
-            raise
+            if not remove_damaged_attributes(self.root, self.stack):
+                raise
+            text = self.call(*export)
+        document = json.loads(text)
         found: dict[str, Any] = document.get("deployment") or {}
         return found
 
@@ -81,13 +86,16 @@ class Workspace:
         return replace(self, config=self.temporary / file.name)
 
     def run(self, operation: str, *words: str, on_event: Callable[[Event], None]) -> Outcome:
-        """`preview`, `up`, `refresh` or `destroy` to its end; each event is told as it happens. Raises CommandFailed."""
+        """`preview`, `up`, `refresh` or `destroy` to its end; each event is told as it happens. Raises
+        CommandFailed.
+        """
         reader = Reader(on_event)
         skip = [] if operation == "preview" else ["--yes", "--skip-preview"]
         config = ["--config-file", str(self.config)] if self.config else []
         self.temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
         ended = command.stream(
-            [self.pulumi.program, operation, "--stack", self.stack, "--json", "--non-interactive", *skip, *config, *words],
+            [self.pulumi.program, operation, "--stack", self.stack, "--json", "--non-interactive", *skip, *config,
+            *words],
             cwd=self.root, environment=self.environment(), on_line=reader.line, grace=_GRACE_SECONDS,
         )  # fmt: skip
         return replace(
@@ -126,9 +134,13 @@ def explained(stack: str, said: str) -> LabError:
     remedy = ""
     if "incorrect passphrase" in said:
         remedy = (
-            f"the passphrase is not the one that Pulumi.{stack}.yaml was made with: name that one in PULUMI_CONFIG_PASSPHRASE_FILE; "
-            "where the file holds no `secure:` value its line `encryptionsalt` may go instead"
+            f"the passphrase is not the one that Pulumi.{stack}.yaml was made with: name that one in "
+            "PULUMI_CONFIG_PASSPHRASE_FILE; where the file holds no `secure:` value its line `encryptionsalt` may go "
+            "instead"
         )
     elif "currently locked" in said:
-        remedy = f"another run works on it: wait for that; if it runs on a machine that is gone: ./lab pulumi cancel --stack {stack}"
+        remedy = (
+            f"another run works on it: wait for that; if it runs on a machine that is gone: ./lab pulumi cancel "
+            f"--stack {stack}"
+        )
     return LabError(text, remedy=remedy)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from stacks.planning.plan import BudgetPlan, CardPlan, ModelPlan, Plan
+from stacks.plan import BudgetPlan, CardPlan, ModelPlan, Plan
 
 Kind = Literal["desktop", "context", "weights", "work", "band", "kv", "unused"]
 
@@ -45,6 +45,7 @@ def _engine(model: ModelPlan) -> list[Segment]:
         Segment("activations", memory.activation_gib, "work"),
         Segment("non-torch", memory.non_torch_gib, "work"),
         *([Segment("CUDA graph estimate", memory.cuda_graphs_gib, "work")] if memory.cuda_graphs_gib else []),
+        *([Segment("serving peak", memory.serving_peak_gib, "work")] if memory.serving_peak_gib else []),
         Segment("error band", memory.error_band_gib, "band"),
         Segment("KV cache", memory.kv_cache_gib, "kv"),
     ]
@@ -63,22 +64,25 @@ def card_title(plan: Plan, card: CardPlan) -> str:
 
 
 def model_rows(plan: Plan) -> list[tuple[str, ...]]:
-    """A table's rows: model, context, requests, replicas, KV cache, full-length requests held, upper bounds of speed."""
+    """A table's rows: model, context, requests, replicas, KV cache, full-length requests held, upper bounds of
+    speed.
+    """
     rows: list[tuple[str, ...]] = [
         ("model", "context", "requests", "replicas", "KV cache", "max-length requests that fit", "throughput bound")
     ]
     for model in plan.models:
         bounds = model.estimate
         speed = (
-            f"{bounds.single_tokens_per_second:g} tok/s alone, {bounds.total_tokens_per_second:g} with {bounds.requests}"
+            f"{bounds.single_tokens_per_second:g} tok/s alone, {bounds.total_tokens_per_second:g} with "
+            f"{bounds.requests}"
             if bounds
             else "-"
         )
         rows.append(
             (
                 model.name,
-                argument(model, "--max-model-len"),
-                argument(model, "--max-num-seqs"),
+                str(model.engine.max_model_len),
+                str(model.engine.max_num_seqs),
                 str(model.replicas),
                 f"{model.memory.kv_cache_gib:.2f} GiB, {model.memory.kv_tokens:,} tokens",
                 f"{model.memory.concurrency:.2f}",
@@ -86,8 +90,3 @@ def model_rows(plan: Plan) -> list[tuple[str, ...]]:
             )
         )
     return rows
-
-
-def argument(model: ModelPlan, flag: str) -> str:
-    """The value that the engine is told for `flag`, or nothing."""
-    return model.args[model.args.index(flag) + 1] if flag in model.args else ""

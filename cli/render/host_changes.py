@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from cli.output import print_wrapped
@@ -9,7 +10,7 @@ from cli.output import print_wrapped
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stacks.planning.plan import Plan
+    from stacks.plan import Plan
 
 
 _INDENT = 18
@@ -29,8 +30,9 @@ def print_host_changes(out: Console, plan: Plan) -> None:
 
 
 def _print_command(out: Console, command: str) -> None:
-    """A command as it can be typed, an option a line where it is too long for one."""
-    pieces = [command] if len(command) + _INDENT + 2 <= out.width else command.replace(" --", "\n--").split("\n")
+    """A command as it can be typed; a variable and an option a line where it is too long for one."""
+    long = len(command) + _INDENT + 2 > out.width
+    pieces = re.sub(r"^([A-Z_]+=\S+) | (?=--)", r"\1\n", command).split("\n") if long else [command]
     for number, piece in enumerate(pieces):
         mark, end = ("$ " if number == 0 else "    "), (" \\" if number < len(pieces) - 1 else "")
         out.print(f"{'':{_INDENT}}{mark}{piece}{end}", markup=False, style="dim", soft_wrap=True)

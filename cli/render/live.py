@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -45,7 +46,7 @@ class Watch:
 
     def __call__(self, event: Event) -> None:
         """Takes one event."""
-        if self._quiet:
+        if self._quiet or (event.kind == "status" and not (event := _for_people(event)).text):
             return
         step = event.step
         with self._lock:
@@ -99,6 +100,11 @@ class Watch:
         if len(rows) > _LONGEST:
             lines.append(Text(f"  and {len(rows) - _LONGEST} more", style="dim"))
         return Group(*lines)
+
+
+def _for_people(event: Event) -> Event:
+    """Without the lines in which a Command answers in JSON: they are for machines, and in Pulumi's state."""
+    return replace(event, text="\n".join(line for line in event.text.splitlines() if not line.startswith('{"')))
 
 
 def _short(kind: str) -> str:

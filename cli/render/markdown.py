@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cli.render.chart import card_segments, card_title
 from components import rendered
 from stacks.errors import LabError
-from stacks.planning.plan import CardPlan, Decision, MemoryPlan, Plan
+from stacks.plan import CardPlan, Decision, MemoryPlan, Plan
 
 _BAR_CELLS = 40
 _FOLD_AT = 120
@@ -24,17 +24,18 @@ def stack_section(plan: Plan) -> str:
     lines = [
         f"### ✅ `{plan.stack}` fits: {hardware}, {machine.platform}, {plan.cluster.driver}",
         "",
-        f"On a fresh machine: {len(objects)} Kubernetes objects and {len(commands)} steps on the host. Plan `{plan.digest}`.",
+        f"On a fresh machine: {len(objects)} Kubernetes objects and {len(commands)} steps on the host. Plan "
+        f"`{plan.digest}`.",
         "",
         "| model | endpoint | context | KV cache | requests at once | max-length requests that fit | image |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for model in plan.models:
-        context, requests = (model.args[model.args.index(flag) + 1] for flag in ("--max-model-len", "--max-num-seqs"))
+        context, requests = model.engine.max_model_len, model.engine.max_num_seqs
         kv = f"{model.memory.kv_cache_gib:.2f} GiB, {model.memory.kv_tokens:,} tokens"
         lines.append(
-            f"| {model.name} | {model.endpoint} | {int(context):,} tokens | {kv} | {requests} | {_full_length(model.memory, int(requests))} "
-            f"| `{model.image.split('@')[0]}` |"
+            f"| {model.name} | {model.endpoint} | {context:,} tokens | {kv} | {requests} | "
+            f"{_full_length(model.memory, requests)} | `{model.image.split('@')[0]}` |"
         )
     for card in plan.cards:
         lines += ["", f"**{card_title(plan, card)}**", "", "```", *memory_bars(plan, card), "```"]

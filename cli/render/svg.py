@@ -7,11 +7,12 @@ from __future__ import annotations
 from html import escape
 
 from cli.render.chart import Segment, budget_text, card_segments, card_title, model_rows
-from stacks.planning.plan import Plan
+from stacks.plan import Plan
 
 _WIDTH, _LEFT, _BAR = 760, 16, 728
 _COLOURS = {
-    "desktop": "#5b7fb8", "context": "#7d98c4", "weights": "#9a6bb8", "work": "#d0a23c", "band": "#cc6677", "kv": "#4f9d69", "unused": "#8884",
+    "desktop": "#5b7fb8", "context": "#7d98c4", "weights": "#9a6bb8", "work": "#d0a23c", "band": "#cc6677",
+    "kv": "#4f9d69", "unused": "#8884",
 }  # fmt: skip
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#24292f}.h{font-weight:600}.d{fill:#57606a}"
@@ -58,7 +59,10 @@ def plan_svg(plan: Plan) -> str:
             y += 16
             body.append(_text(_LEFT, y, f"upper bound from memory bandwidth: {speed}", "d"))
     height = y + 16
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" role="img">'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} '
+        f'{height}" role="img">'
+    )
     title = f"<title>{escape(f'Plan of {plan.stack}')}</title><style>{_STYLE}</style>"
     return "\n".join([head, title, *body, "</svg>", ""])
 

@@ -14,19 +14,21 @@ from rich.text import Text
 
 from cli.output import print_table, print_wrapped
 from cli.render.chart import budget_text, card_segments, card_title, model_rows
-from stacks.planning.plan import Decision, Plan
+from stacks.plan import Decision, Plan
 
-KINDS: Final = {"stated": "cyan", "derived": "green", "default": "dim", "degraded": "yellow"}
+KINDS: Final = {"stated": "cyan", "derived": "green", "measured": "magenta", "default": "dim", "degraded": "yellow"}
 _COLOURS = {
-    "desktop": "blue", "context": "blue", "weights": "magenta", "work": "yellow", "band": "red", "kv": "green", "unused": "bright_black",
+    "desktop": "blue", "context": "blue", "weights": "magenta", "work": "yellow", "band": "red", "kv": "green",
+    "unused": "bright_black",
 }  # fmt: skip
 _CELLS = 60
 _WIDE = 110  # columns from which settings stand in a table
 _LONGEST_VALUE = 44
 # What people look for first among derived settings and defaults; the rest stands behind --why.
 _KEY = frozenset({
-    "image", "maxModelLen", "maxNumSeqs", "kvCache", "kvCacheMemoryBytes", "gpuMemoryUtilization", "kvCacheDtype", "quantization", "attention",
-    "enforceEager", "memoryLimit", "concurrency", "hostMemory", "disk", "gpus",
+    "image", "maxModelLen", "maxNumSeqs", "kvCache", "kvCacheMemoryBytes", "gpuMemoryUtilization", "kvCacheDtype",
+    "quantization", "attention",
+    "enforceEager", "memoryLimit", "concurrency", "hostMemory", "disk", "gpus", "sharing",
 })  # fmt: skip
 
 
@@ -77,11 +79,8 @@ def print_models(out: Console, plan: Plan) -> None:
             for title, value in zip(header[1:], row[1:], strict=True):
                 out.print(f"  {title:{width}}  {value}", markup=False)
     if any(model.estimate for model in plan.models):
-        out.print(
-            "throughput bound: bandwidth / bytes that one step must read; real engines stay below it",
-            style="dim",
-            markup=False,
-        )
+        bound = "throughput bound: bandwidth / bytes that one step must read; real engines stay below it"
+        print_wrapped(out, bound, indent=0, style="dim")
     out.print()
 
 
@@ -93,7 +92,7 @@ def print_decisions(out: Console, plan: Plan, *, why: bool = False, sources: boo
     shown = (
         decisions
         if why
-        else [d for d in decisions if d.kind in ("stated", "degraded") or d.name.rpartition(".")[2] in _KEY]
+        else [d for d in decisions if d.kind in ("stated", "degraded", "measured") or d.name.rpartition(".")[2] in _KEY]
     )
     title = "Every setting, and why" if why else "Settings that matter, and why"
     out.print(f"[bold]{title}[/]")

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from cli.deployed import not_implemented
 from cli.load import load_plan
-from cli.output import console, error_document, print_json, print_wrapped
+from cli.output import console, error_document, print_json, print_lines, print_wrapped
 from cli.render.host_changes import print_host_changes
 from cli.render.terminal import print_budgets, print_cards, print_decisions, print_models
-from host.drivers import deployable
 from stacks.errors import LabError, Problem, SettingsError
-from stacks.stack_file import stack_names
+from stacks.planning.clusters import deployable
+from stacks.settings.stack_file import stack_names
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stacks.planning.plan import Plan
+    from stacks.plan import Plan
 
 
 def run(
@@ -44,8 +44,7 @@ def run(
     plans: dict[str, Plan | LabError] = {}
     for name in wanted:
         try:
-            # Objects are written only of a plan that the program takes, and it takes none that shares a card.
-            plans[name] = load_plan(root, name, sharing_layer=manifests is None)[1]
+            plans[name] = load_plan(root, name)[1]
         except LabError as error:
             if stack:
                 raise
@@ -71,7 +70,7 @@ def _show_all(plans: Mapping[str, Plan | LabError], *, why: bool, sources: bool)
     for name, plan in plans.items():
         if isinstance(plan, LabError):
             console().print(f"[bold red]{name}[/]")
-            console().print(f"{plan}\n", markup=False)
+            print_lines(console(), f"{plan}\n")
         else:
             show(console(), plan, why=why, sources=sources)
 
@@ -83,7 +82,7 @@ def _worked(plan: Plan | LabError) -> Plan:
 
 
 def _write_manifests(folder: Path, plan: Plan) -> None:
-    from cli.manifests import write
+    from cli.commands.manifests import write
 
     console(stderr=True).print(f"wrote {len(write(plan, folder))} manifests into {folder}", markup=False)
 

@@ -23,7 +23,7 @@ def prepare(root: Path) -> Path:
 
     Raises LabError where the passphrase file can be read by others.
     """
-    from cli.pulumi.recovery import local_backend
+    from cli.pulumi.backend import local_backend
 
     state = _STATE.expanduser()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -58,12 +58,15 @@ def run(root: Path) -> None:
 
 
 def run_pulumi(root: Path, arguments: list[str]) -> None:
-    """Becomes the CLI with these arguments, in the stack's surroundings. Raises HostError where the CLI cannot be had."""
+    """Becomes the CLI with these arguments, in the stack's surroundings. Raises HostError where the CLI cannot
+    be had.
+    """
     pulumi = _pulumi(root)
     from cli.pulumi.workspace import surroundings
 
     os.chdir(root)
-    os.execve(pulumi.program, ["pulumi", *arguments], {**os.environ, **surroundings(root, pulumi)})  # noqa: S606 (no shell: the person's own words)
+    environment = {**os.environ, **surroundings(root, pulumi)}
+    os.execve(pulumi.program, ["pulumi", *arguments], environment)  # noqa: S606 (no shell: the person's own words)
 
 
 def _pulumi(root: Path) -> Pulumi:
@@ -71,7 +74,7 @@ def _pulumi(root: Path) -> Pulumi:
     from cli.deployed import CACHE, get_pulumi
     from cli.load import load_plan
     from host.artifacts.pulumi import get
-    from stacks.stack_file import stack_names
+    from stacks.settings.stack_file import stack_names
 
     found = None
     for stack in stack_names(root):

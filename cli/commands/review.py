@@ -10,11 +10,11 @@ from pathlib import Path
 
 from cli.changes import Change, Touched, changed_since, touched_stacks
 from cli.comparison import comparison
-from cli.load import load_plan
+from cli.load import REFERENCE_MACHINE, load_plan
 from cli.output import console
 from cli.render.markdown import refused_section, stack_section
 from stacks.errors import LabError, Problem, SettingsError
-from stacks.stack_file import stack_names
+from stacks.settings.stack_file import stack_names
 
 MARKER = "<!-- local-ai-lab-preview -->"
 """The comment's first line, hidden when shown: a workflow finds its own comment by it and updates that one."""
@@ -60,18 +60,20 @@ def run(root: Path, *, base: str, output: Path | None) -> None:
 
 
 def comment(sections: Sequence[Section], touched: Touched, base: str, *, limit: int = LIMIT) -> str:
-    """The whole comment, at most `limit` characters long: folded parts go first, from the end, and the comment says so."""
+    """The whole comment, at most `limit` characters long: folded parts go first, from the end, and the comment
+    says so.
+    """
     head = f"{MARKER}\n## {_headline(sections, touched)}\n"
     if not sections and not touched.removed:
         head += "\nNo stack file changed, and nothing of the program that every stack is made from.\n"
     if touched.program and sections:
         head += (
-            "\nThe program that every stack is made from changed, so every stack was planned with it. "
-            "What that changes where a stack runs already, only Pulumi tells: `./lab preview STACK`\n"
+            "\nThe program that every stack is made from changed, so every stack was planned with it. What that "
+            "changes where a stack runs already, only Pulumi tells: `./lab preview STACK`\n"
         )
     removed = "".join(
-        f"### 🗑 `{stack}` is removed\n\nIts file is gone, what it made on its machine is not. "
-        f"Before the merge, on the base branch, type there: `pulumi destroy -s {stack}`\n\n"
+        f"### 🗑 `{stack}` is removed\n\nIts file is gone, what it made on its machine is not. Before the merge, on the "
+        f"base branch, type there: `pulumi destroy -s {stack}`\n\n"
         for stack in touched.removed
     )
     made = f"Made by `./lab review --base {_plain(base)}` from the plan alone"
@@ -123,7 +125,7 @@ def _shortened(head: str, sections: Sequence[Section], removed: str, foot: str, 
 
 def _section(root: Path, change: Change, stack: str) -> Section:
     try:
-        plan = load_plan(root, stack)[1]
+        plan = load_plan(root, stack, machine=REFERENCE_MACHINE)[1]
     except LabError as error:
         return Section(stack, refused_section(stack, error), works=False)
     text = stack_section(plan)

@@ -79,7 +79,7 @@ def _print(models: dict[str, Model], *, sources: bool) -> None:
             for what, source in (
                 (f"weights {model.weights_gib.value:g} GiB", model.weights_gib.source),
                 (f"download {model.download_gib.value:g} GiB", model.download_gib.source),
-                ("config", model.config_source),
+                ("config", str(model.config_source)),
                 (f"revision {model.revision}" if model.revision else "no revision", model.revision_note or ""),
             ):
                 out.print(f"  {what}: {source}", markup=False)

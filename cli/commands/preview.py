@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from rich.tree import Tree
 
+from cli.commands.up import failure
 from cli.deployed import Deployed, deployed, get_pulumi, not_implemented
 from cli.output import MARKS, console, print_json, print_wrapped
 from cli.render.host_changes import print_host_changes
 from cli.render.terminal import print_cards, print_decisions
-from cli.up import failure
-from host.drivers import deployable
+from stacks.planning.clusters import deployable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,8 @@ def _print(target: Deployed, outcome: Outcome, pulumi: Pulumi) -> None:
     machine = plan.machine
     what = f"{machine.gpus} x {machine.gpu_name}" if machine.gpu_name else f"{machine.cpus} processors"
     out.print(
-        f"[bold]stack {target.stack}[/]  {what}, {machine.platform}, {plan.cluster.driver}  [dim](Pulumi {pulumi.version}; nothing is touched)[/]\n"
+        f"[bold]stack {target.stack}[/]  {what}, {machine.platform}, {plan.cluster.driver}  [dim](Pulumi "
+        f"{pulumi.version}; nothing is touched)[/]\n"
     )
     out.print(_tree(target.stack, outcome))
     out.print()

@@ -10,7 +10,7 @@ from rich.table import Table
 from cli.output import console, print_json, print_table
 from stacks.catalog import Fact, Gpu, load
 
-_TITLE = "GPUs. GiB as torch reports a card's total; TFLOPS dense FP16 or BF16, FP32 accumulation"
+_TITLE = "GPUs. GiB as torch reports a card; TFLOPS dense FP16 or BF16, summed in FP32"
 
 
 def run(root: Path, *, as_json: bool, sources: bool) -> None:

@@ -47,7 +47,9 @@ def document() -> dict[str, Any]:
 
 
 def run(root: Path, *, check: bool) -> None:
-    """Writes the schema beside the stack files, or with `check` compares it. Raises LabError where it is out of date."""
+    """Writes the schema beside the stack files, or with `check` compares it. Raises LabError where it is out of
+    date.
+    """
     path = root / FILE
     text = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
     if check:

@@ -37,16 +37,15 @@ def run(root: Path, source: str, *, name: str | None, revision: str | None, forc
         return
     out = console()
     out.print(f"[bold green]+[/] {OWN_FOLDER}/{ident}.yaml")
-    out.print(f"  read        {document['configSource']}", markup=False)
+    out.print(f"  read        {document['configSource']['ref']}", markup=False)
     out.print(
         f"  shape       {document['config']['model_type']}, {document['parameters']} parameters, {_kv(document)}",
         markup=False,
     )
+    out.print(f"  weights     {document['weightsGiB']['value']:g} GiB: {document['weightsGiB']['ref']}", markup=False)
     out.print(
-        f"  weights     {document['weightsGiB']['value']:g} GiB: {document['weightsGiB']['source']}", markup=False
-    )
-    out.print(
-        f"  kind        {document['quantization'] or document['checkpointDtype']}, {document['task']}, {document['licence']}",
+        f"  kind        {document['quantization'] or document['checkpointDtype']}, {document['task']}, "
+        f"{document['licence']}",
         markup=False,
     )
     if document["repository"].startswith("local/"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cli.commands.up import counted, failure
 from cli.deployed import deployed, get_pulumi
 from cli.output import console, print_json
 from cli.render.live import Watch
-from cli.up import counted, failure
 from stacks.errors import LabError
 
 

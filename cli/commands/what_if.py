@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.table import Table
 
 from cli.comparison import facts
 from cli.fuzzy_match import find
 from cli.output import console, error_document, print_json, print_table
-from cli.render.chart import argument
+from host.system.machine import detected
 from stacks.catalog import Catalog, load
 from stacks.errors import Edit, LabError, PlanError, Problem, SettingsError
+from stacks.plan import Plan
 from stacks.planning.build import build_plan
 from stacks.planning.edits import apply_edits
-from stacks.planning.plan import Plan
 from stacks.settings import SECRET_KEYS, Settings
-from stacks.stack_file import StackConfig, read_stack, stack_names
+from stacks.settings.cluster import driver_for
+from stacks.settings.stack_file import StackConfig, read_stack, stack_names
 
 _MACHINE = {"kind": "nvidia", "memoryGiB": 64, "cpus": 16}
 
@@ -39,6 +41,7 @@ class Question:
     objective: str | None
     shared_card: bool
     place: int
+    settings: tuple[str, ...] = ()
 
 
 def run(root: Path, stack: str | None, question: Question, *, as_json: bool) -> None:
@@ -52,12 +55,14 @@ def run(root: Path, stack: str | None, question: Question, *, as_json: bool) -> 
     secrets = frozenset(key for key in SECRET_KEYS if key in config.own)
     present: Plan | LabError
     try:
-        settings = Settings.from_config(config.own, file=config.file, secret_keys=config.own_secret_keys)
-        present = build_plan(settings, stack=name, secrets=secrets, sharing_layer=True)
+        settings = Settings.from_config(
+            config.own, file=config.file, secret_keys=config.own_secret_keys, detected=detected()
+        )
+        present = build_plan(settings, stack=name, secrets=secrets)
     except LabError as error:
         present = error
     try:
-        asked = build_plan(changed, stack=name, secrets=secrets, sharing_layer=True)
+        asked = build_plan(changed, stack=name, secrets=secrets)
     except PlanError as error:
         if not as_json and isinstance(present, Plan):
             console(stderr=True).print(f"present plan of {name}: {_line(present)}", markup=False)
@@ -143,15 +148,19 @@ def _changed(config: StackConfig, question: Question, catalog: Catalog) -> Setti
         edits.append(Edit(f"{where}.revision", None))
     if gpu is not None:
         if own.get("machine", {}).get("kind") != "nvidia":
-            own |= {"machine": {**_MACHINE}, "cluster": {"driver": "minikube"}}
+            own |= {"machine": {**_MACHINE}, "cluster": {"driver": driver_for("nvidia")}}
         edits.append(Edit("machine.gpu", gpu))
     if question.shared_card:
         edits.append(Edit("machine.sharedCard", True))
+    edits += _settings(question.settings, problems)
     if question.objective is not None:
         edits.append(Edit("objective", question.objective))
     try:
         settings = Settings.from_config(
-            apply_edits(own, edits), file=f"{config.file} with the options", secret_keys=config.own_secret_keys
+            apply_edits(own, edits),
+            file=f"{config.file} with the options",
+            secret_keys=config.own_secret_keys,
+            detected=detected(),
         )
     except SettingsError as error:
         raise SettingsError([*problems, *error.problems]) from None
@@ -160,10 +169,28 @@ def _changed(config: StackConfig, question: Question, catalog: Catalog) -> Setti
     return settings
 
 
+def _settings(words: tuple[str, ...], problems: list[Problem]) -> list[Edit]:
+    """PATH=VALUE as an edit of the stack file, such as models[0].lora.adapters=2; the value is YAML."""
+    edits = []
+    for word in words:
+        path, separator, text = word.partition("=")
+        try:
+            value = yaml.safe_load(text)
+            apply_edits({"models": [{}] * 100}, [Edit(path, value)])
+        except (yaml.YAMLError, ValueError, KeyError, IndexError, TypeError):
+            separator = ""
+        if not separator:
+            remedy = "write it as a path of the stack file and its value: --set models[0].tensorParallel=2"
+            problems.append(Problem("command line", "--set", f"{word} is no setting", remedy))
+            continue
+        edits.append(Edit(path, value))
+    return edits
+
+
 def _line(plan: Plan) -> str:
     """A plan in one line."""
     models = ", ".join(
-        f"{m.replicas} x {m.name} with {argument(m, '--max-model-len')} tokens and {m.memory.kv_cache_gib:.2f} GiB of KV cache"
+        f"{m.replicas} x {m.name} with {m.engine.max_model_len} tokens and {m.memory.kv_cache_gib:.2f} GiB of KV cache"
         for m in plan.models
     )
     return f"{plan.machine.gpu_name or 'no GPU'}, {models}"

@@ -8,17 +8,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.check import check_all
-from cli.consent import require_consent
+from cli.commands.check import check_all
+from cli.commands.learn import learn_from_running, print_rows
+from cli.commands.learn import summary as summary_of
+from cli.commands.status import cluster_status
+from cli.consent import accept, require_consent
 from cli.deployed import Deployed, deployed, get_pulumi
 from cli.output import console, fail, print_json
 from cli.render.live import Watch
 from cli.root_rights import root_rights
-from cli.status import cluster_status
-from host.epoch import ClusterReplaced, accept_replacement, recorded_uid, wanted_epoch
-from host.models import ensure_weights
+from host.artifacts.models import ensure_weights
+from host.drivers.epoch import ClusterReplaced, accept_replacement, recorded_uid, wanted_epoch
 from host.prepare import prepare_machine
-from host.state import epoch, record
+from host.system.state import claim, epoch, record
 from stacks.errors import LabError
 
 if TYPE_CHECKING:
@@ -39,16 +41,19 @@ _DONE = {
 
 
 def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
-    """Makes the stack as its file says, and ends with a model's own words; exits with 1 where one does not answer."""
+    """Makes the stack as its file says, and ends with a model's answer; exits with 1 where one does not answer."""
     begin = time.monotonic()
     target = deployed(root, stack)
     target.require_deployable()
-    require_consent(target, yes=yes)
+    consent = require_consent(target, yes=yes)
     with target.alone(), root_rights(needed=False):
-        if target.embedded:  # builds and downloads run side by side, and nothing but caches is changed by a failure
+        accept(target, consent)
+        if target.prepares:  # builds and downloads run side by side, and nothing but caches is changed by a failure
             prepare_machine(target.plan, target.plugins, functools.partial(_check_passphrase, target))
+        claim(target.stack, root)
         outcome = _apply(target, target.workspace(get_pulumi(target.plan)), quiet=as_json)
         walks = check_all(target, wait=True) if outcome.ok and (as_json or not _ran_check(outcome)) else None
+        learned = learn_from_running(target) if outcome.ok else {}
     summary = {
         "stack": target.stack,
         "summary": outcome.summary,
@@ -57,10 +62,18 @@ def run(root: Path, stack: str | None, *, yes: bool, as_json: bool) -> None:
     }
     if as_json:
         print_json(
-            {**summary, "check": [w.to_json() for w in walks] if walks else None, "diagnostics": outcome.diagnostics}
+            {
+                **summary,
+                "check": [w.to_json() for w in walks] if walks else None,
+                "off": summary_of(learned),
+                "diagnostics": outcome.diagnostics,
+            }
         )
     else:
         _print_end(target, outcome, walks, summary)
+        for name, rows in learned.items():
+            if any(row.off for row in rows):
+                print_rows(name, rows)
     if not outcome.ok:
         sys.exit(130 if outcome.interrupted else 1)
     if walks and not all(w.ok for w in walks):
@@ -77,8 +90,9 @@ def _apply(target: Deployed, workspace: Workspace, *, quiet: bool) -> Outcome:
     else:
         for done in recover(workspace, deployment):
             console(stderr=True).print(done, markup=False, style="yellow")
-        _wake(target)
-    refresh = _accepted(target)
+        _repair_gpu(target)
+    lost = deployment is not None and _wake(target)
+    refresh = _accepted(target) or lost
     outcome = _apply_once(workspace, refresh=refresh, quiet=quiet)
     if not outcome.ok and not outcome.interrupted and not refresh and _accepted(target):
         outcome = _apply_once(workspace, refresh=True, quiet=quiet)
@@ -99,26 +113,41 @@ def _apply_once(workspace: Workspace, *, refresh: bool, quiet: bool) -> Outcome:
         return workspace.run("up", *(["--refresh"] if refresh else []), on_event=watch)
 
 
-def _wake(target: Deployed) -> None:
-    """The API server may answer while another program is dead, or weights are gone: then the bootstrap runs again, and
-    they are made.
+def _repair_gpu(target: Deployed) -> None:
+    """Layers of the machine that were lost since are made again: their Command's inputs are the same, so that Pulumi
+    would not run it.
     """
-    if not target.embedded or not (uid := recorded_uid(target.stack)):
-        return
-    found = cluster_status(target)
-    if any(program is None for program in (found.get("programs") or {}).values()) or "node" in (
-        found.get("problems") or {}
-    ):
+    from host.drivers.nvidia.driver import repair
+
+    if target.plan.nvidia and target.plan.nvidia.host:
+        for changed in repair(target.stack, target.plan.nvidia.host):
+            console(stderr=True).print(f"NVIDIA: {changed} again", markup=False, style="yellow")
+
+
+def _wake(target: Deployed) -> bool:
+    """The API server may answer while another program is dead, the node lost its GPU, or weights are gone: then the
+    bootstrap runs again, and they are made. Returns whether all that the state names is gone, so that every object has
+    to be read again.
+    """
+    if not (uid := recorded_uid(target.stack)):
+        return False
+    found = cluster_status(target).get("state")
+    if found in ("degraded", "lost"):
         record(target.stack, epoch(target.stack) + 1, uid)  # differs from the state's: the Command updates
-    for model in target.plan.models:
-        ensure_weights(model.weights, Path(target.plan.model_cache.host_path).expanduser())
+    if target.plan.cache_folder is None:  # pods fetch their own
+        return found == "lost"
+    for weights in (w for m in target.plan.models for w in m.all_weights):
+        if not weights.packages and (target.plan.hugging_face_token or not target.prepares):
+            continue  # its Command fetches it: only Pulumi can decrypt the token that a gated repository needs
+        ensure_weights(weights, Path(target.plan.cache_folder).expanduser())
+    return False
 
 
 def _accepted(target: Deployed) -> bool:
     try:
         wanted_epoch(target.stack, target.plan.cluster.driver)
     except ClusterReplaced:
-        console(stderr=True).print("the cluster was made anew: everything is looked at again", style="yellow")
+        console(stderr=True).print("the cluster was made again: every object is read again", style="yellow")
         accept_replacement(target.stack)
         return True
     return False
@@ -138,7 +167,8 @@ def _print_end(target: Deployed, outcome: Outcome, walks: list[Walk] | None, sum
         for model in target.plan.models:
             out.print(f"  endpoint  {model.endpoint}   model {model.name}", markup=False)
         out.print(
-            f"  again: ./lab check {target.stack}    state: ./lab status {target.stack}    remove: ./lab down {target.stack}",
+            f"  again: ./lab check {target.stack}    state: ./lab status {target.stack}    remove: ./lab down "
+            f"{target.stack}",
             style="dim",
         )
 

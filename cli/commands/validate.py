@@ -8,7 +8,7 @@ from pathlib import Path
 from cli.load import load_plan
 from cli.output import console, error_document, print_json
 from stacks.errors import LabError
-from stacks.stack_file import stack_names
+from stacks.settings.stack_file import stack_names
 
 
 def run(root: Path, stacks: list[str], *, as_json: bool) -> None:

@@ -13,11 +13,14 @@ from pathlib import Path
 from cli.output import console
 from stacks.errors import LabError
 
-FAST = ["-m", "not e2e and not slow and not long", "tests/unit", "tests/host"]
-"""What `--fast` runs: logic and strict fakes, without what takes more than a few seconds."""
+FAST = ["-m", "not e2e and not slow and not long"]
+"""What `--fast` leaves out: what takes more than a few seconds."""
+
+FAST_FOLDERS = ["tests/unit", "tests/host"]
+"""Where `--fast` looks, unless its words name a file or folder: logic and strict fakes."""
 
 _WORKERS = "2"  # the smallest machine that CI has; more processors are used where there are
-_STEPS = ("lint", "format", "types")
+_STEPS = ("lint", "format", "types", "docs")
 
 
 def environment(root: Path, name: str, locks: list[str]) -> Path:
@@ -55,8 +58,10 @@ def run(root: Path, arguments: list[str], *, everything: bool, fast: bool, only:
         raise LabError(f"there is no step {only}", remedy=f"one of: {', '.join(_STEPS)}")
     tools = environment(root, "test", ["requirements/test.txt"]) / "bin"
     if not fast and only is None:
-        environment(root, "judges", ["requirements/judges.txt"])
-    surroundings = {**os.environ, "PYTHONPATH": str(root)}
+        environment(root, "policy", ["requirements/policy.txt"])
+    surroundings = {**os.environ, "PYTHONPATH": str(root), "NO_MKDOCS_2_WARNING": "1"}
+    if everything or only == "docs":
+        environment(root, "docs", ["requirements/docs.txt"])
     for step in _steps(tools, arguments, everything=everything, fast=fast, only=only):
         code = subprocess.run(step, cwd=root, env=surroundings, check=False).returncode
         if code:
@@ -70,16 +75,21 @@ def _steps(
     # A file's tests stay together: they share fixtures that take seconds.
     pytest: list[str | Path] = [tools / "pytest", "-n", workers, "--dist", "loadfile"]
     style: list[list[str | Path]] = [[tools / "ruff", "check"], [tools / "ruff", "format", "--check"]]
+    docs: list[str | Path] = [tools.parent.parent / ".venv-docs" / "bin" / "mkdocs", "build", "--quiet"]
     if only is not None:
         parts: dict[str, list[list[str | Path]]] = {
             "lint": style[:1],
             "format": [[tools / "ruff", "format"]],
             "types": [[tools / "mypy"]],
+            "docs": [docs],
         }
         return parts[only]
     if fast:
-        return [[*pytest, "-q", *FAST, *arguments]]
+        root = tools.parent.parent
+        named = any((root / argument.split("::")[0]).exists() for argument in arguments)
+        return [[*pytest, "-q", *FAST, *([] if named else FAST_FOLDERS), *arguments]]
     if arguments:
         return [[tools / "pytest", *arguments]]
     clusters: list[list[str | Path]] = [[tools / "pytest", "-m", "e2e"]] if everything else []
-    return [*style, [tools / "mypy"], [*pytest, "-m", "not e2e"], *clusters]
+    site = [docs] if everything else []
+    return [*style, [tools / "mypy"], *site, [*pytest, "-m", "not e2e"], *clusters]

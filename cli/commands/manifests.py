@@ -1,4 +1,4 @@
-"""Writes a stack's Kubernetes objects as YAML files, for kubectl, scanners and reviewers: from the plan alone."""
+"""Writes a stack's Kubernetes objects, or its compose file, as YAML for people and tools: from the plan alone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import yaml
 
 from components import rendered
 from stacks.errors import Problem, SettingsError
-from stacks.planning.plan import Plan
+from stacks.plan import Plan
 
 
 def objects(plan: Plan) -> dict[str, dict[str, Any]]:
-    """File name -> object, in dependency order; what a Secret holds is left out."""
+    """File name -> object, in dependency order; what a Secret holds is left out. Plain Docker has one compose file."""
+    if plan.target == "docker":
+        from host.drivers.docker.spec import escaped
+
+        return {"compose.yaml": escaped(rendered.compose_document(plan))}
     found = {}
     for number, thing in enumerate(rendered.objects(plan).values(), 1):
         found[f"{number:02d}-{thing['kind'].lower()}-{thing['metadata']['name']}.yaml"] = thing

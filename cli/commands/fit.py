@@ -9,13 +9,13 @@ from rich.table import Table
 
 from cli.fuzzy_match import find
 from cli.output import console, print_json, print_table, print_wrapped
-from cli.render.chart import argument
 from stacks.catalog import Catalog, Model, load
 from stacks.errors import LabError, Problem, SettingsError
+from stacks.plan import Plan
 from stacks.planning.build import try_plan
-from stacks.planning.networks import network
-from stacks.planning.plan import Plan
+from stacks.planning.engines.vllm.networks import network
 from stacks.settings import Settings
+from stacks.settings.cluster import driver_for
 
 _LONGEST_REASON = 110
 
@@ -69,7 +69,10 @@ def run(
         table.add_row(*_row(candidate))
     print_table(out, table)
     out.print()
-    note = "at most: tokens/s of one request of that length, from memory bandwidth; every row was planned with the error band against it"
+    note = (
+        "at most: tokens/s of one request of that length, from memory bandwidth; every row was planned with the "
+        "error band against it"
+    )
     print_wrapped(out, note, indent=0, style="dim")
 
 
@@ -123,9 +126,11 @@ def _candidate(
         machine["wslMemoryGiB"] = 1000
     try:
         trained = network(model).max_positions
-        wish = {"name": "m", "model": name, "contextTokens": min(context, trained), "concurrentRequests": requests}
+        spec = {"name": "m", "model": name, "contextTokens": min(context, trained), "concurrentRequests": requests}
+        if model.task == "transcription":  # memory is asked about, and vLLM's own image would be refused
+            spec["image"] = "registry.local/vllm-audio:own"
         settings = Settings.from_config(
-            {"machine": machine, "cluster": {"driver": "minikube"}, "objective": "context", "models": [wish]}
+            {"machine": machine, "cluster": {"driver": driver_for("nvidia")}, "objective": "context", "models": [spec]}
         )
         plan, refusals = try_plan(settings, stack="fit", catalog=catalog)
     except LabError as error:
@@ -135,7 +140,7 @@ def _candidate(
 
 def _rank(candidate: Candidate) -> tuple[Any, ...]:
     plan = candidate.plan
-    context = int(argument(plan.models[0], "--max-model-len")) if plan else 0
+    context = plan.models[0].engine.max_model_len if plan else 0
     return plan is None, -candidate.model.parameter_count, -candidate.model.weights_gib.value, -context, candidate.name
 
 
@@ -151,10 +156,13 @@ def _row(candidate: Candidate) -> tuple[str, ...]:
         return candidate.name, model.parameters, size, "[red]does not fit[/]", "", "", reason.replace("[", r"\[")
     engine = candidate.plan.models[0]
     bounds = engine.estimate
-    notes = "without CUDA graphs" if "--enforce-eager" in engine.args else ""
+    notes: list[str] = [] if model.task in ("chat", "completion") else [model.task]
+    if engine.engine.enforce_eager:
+        notes.append("without CUDA graphs")
+    kv = f"{engine.memory.kv_cache_gib:.2f} GiB" if engine.memory.kv_cache_gib else "none"
     return (
-        candidate.name, model.parameters, size, f"{int(argument(engine, '--max-model-len')):,}",
-        f"{engine.memory.kv_cache_gib:.2f} GiB", f"{bounds.single_tokens_per_second:g} tok/s" if bounds else "-", notes,
+        candidate.name, model.parameters, size, f"{engine.engine.max_model_len:,}",
+        kv, f"{bounds.single_tokens_per_second:g} tok/s" if bounds else "-", ", ".join(notes),
     )  # fmt: skip
 
 
@@ -169,7 +177,7 @@ def _document(candidate: Candidate) -> dict[str, Any]:
     engine = candidate.plan.models[0]
     return {
         **document,
-        "longestContext": int(argument(engine, "--max-model-len")),
+        "longestContext": engine.engine.max_model_len,
         "memory": engine.memory.model_dump(mode="json", by_alias=True),
         "estimate": engine.estimate.model_dump(mode="json", by_alias=True) if engine.estimate else None,
         "args": list(engine.args),

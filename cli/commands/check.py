@@ -5,19 +5,41 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from cli.commands.learn import learn_from_running
 from cli.deployed import Deployed, deployed
 from cli.output import console, fail, print_json
 from probes.hops import Walk, table
-from probes.inference_check import check
+from probes.inference_check import check, check_in_docker
 
 
 def check_all(target: Deployed, *, wait: bool = False) -> list[Walk]:
     """The walk to each model of the stack; with `wait` rollouts that are under way are waited for."""
-    key = target.api_key()
-    kubeconfig = target.plan.cluster.kubeconfig
+    plan, stack, key = target.plan, target.stack, target.api_key()
     say = (lambda said: console(stderr=True).print(f"  {said}", markup=False, style="dim")) if wait else None
+    gateway = target.gateway_access() if plan.gateway else None
+    if plan.target == "docker":
+        project = plan.cluster.name
+        return [
+            check_in_docker(
+                project, m.name, m.endpoint, api_key=key, stack=stack, task=m.task, wait=say, gateway=gateway
+            )
+            for m in plan.models
+        ]
+    kubeconfig, namespace, forward = plan.kubernetes.kubeconfig, plan.kubernetes.namespace, plan.cluster.foreign
     return [
-        check(kubeconfig, m.name, m.endpoint, api_key=key, stack=target.stack, wait=say) for m in target.plan.models
+        check(
+            kubeconfig,
+            m.name,
+            m.endpoint,
+            namespace=namespace,
+            api_key=key,
+            stack=stack,
+            task=m.task,
+            wait=say,
+            forward=forward,
+            gateway=gateway,
+        )
+        for m in plan.models
     ]
 
 
@@ -34,6 +56,8 @@ def run(root: Path, stack: str | None, *, as_json: bool) -> None:
             out.print(table(walk), markup=False)
             if "text" in walk.figures:
                 out.print(f"\n  {walk.figures['question']}\n  {walk.figures['text']}\n", markup=False)
+    if all(walk.ok for walk in walks):
+        learn_from_running(target)
     broken = [walk.failure for walk in walks if walk.failure]
     if broken and not as_json:
         fail(broken[0], as_json=False)

@@ -1,0 +1,1 @@
+"""The parts of `lab doctor`: what is examined, what can be mended, and the support bundle."""
