@@ -8,8 +8,8 @@ from pathlib import Path
 from benchmarks.timing import seconds, spread
 from stacks.planning.build import build_plan
 from stacks.settings import Settings
-from stacks.stack_file import read_stack, stack_names
-from stacks.stack_yaml import _Loader
+from stacks.settings.stack_file import read_stack, stack_names
+from stacks.settings.stack_yaml import _Loader
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,13 +24,16 @@ def main() -> None:
         first = seconds(lambda s=settings, n=stack: build_plan(s, stack=n))
         sys.stdout.write(f"{stack:10} plan, first call    {first * 1e3:8.2f} ms\n")
         sys.stdout.write(
-            f"{stack:10} plan               {spread([seconds(lambda s=settings, n=stack: build_plan(s, stack=n)) for _ in range(200)])}\n"
+            f"{stack:10} plan               "
+            f"{spread([seconds(lambda s=settings, n=stack: build_plan(s, stack=n)) for _ in range(200)])}\n"
         )
         sys.stdout.write(
-            f"{stack:10} settings           {spread([seconds(lambda c=config: Settings.from_config(c.own)) for _ in range(200)])}\n"
+            f"{stack:10} settings           "
+            f"{spread([seconds(lambda c=config: Settings.from_config(c.own)) for _ in range(200)])}\n"
         )
         sys.stdout.write(
-            f"{stack:10} read the file      {spread([seconds(lambda n=stack: read_stack(ROOT, n)) for _ in range(200)])}\n"
+            f"{stack:10} read the file      "
+            f"{spread([seconds(lambda n=stack: read_stack(ROOT, n)) for _ in range(200)])}\n"
         )
 
 
