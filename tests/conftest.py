@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Module fixtures plan too: what a stack file leaves to the machine is the same on every machine that runs the tests.
+os.environ["LAB_MACHINE"] = "memoryGiB=24,cpus=2"
 
 
 @pytest.fixture(autouse=True)

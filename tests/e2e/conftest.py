@@ -16,27 +16,30 @@ from pathlib import Path
 
 import pytest
 
-from host import command
 from host.artifacts import go_modules
-from host.embedded import images, parts, preflight
-from host.embedded.layout import Layout
+from host.drivers.embedded import images, parts, preflight
+from host.drivers.embedded.layout import Layout
+from host.system import command
 from stacks import names
 from stacks.errors import HostError
-from stacks.planning.plan import EmbeddedPlan, canonical
+from stacks.plan import EmbeddedPlan, canonical
 from tests.conftest import ROOT
 
 _HOME = pwd.getpwuid(os.getuid()).pw_dir
 
 
 class Cluster:
-    """One cluster of a test, driven through the frozen entry as a stack would."""
+    """One cluster of a test, driven through the frozen entry as a stack would, from the checkout `root`."""
+
+    root = ROOT
 
     def __init__(self, stack: str, slot: int, images: tuple[str, ...] = ()) -> None:
         name = f"{names.PART_OF}-{stack}"
         self.plan = EmbeddedPlan(
             name=name, kubeconfig=names.kubeconfig(stack), identifier=names.cluster_identifier(stack), node=name,
-            kubernetes="v1.36.3", containerd="v2.4.2", etcd="v3.7.3", address=names.embedded_node_address(slot), slot=slot, images=images,
-            provider="4.25.0",
+            kubernetes="v1.36.3", containerd="v2.4.2", etcd="v3.7.3", address=names.embedded_node_address(slot),
+            slot=slot, images=images,
+            provider="4.25.0", namespace=names.namespace(stack),
         )  # fmt: skip
         self.layout = Layout(stack, self.plan)
         self.seconds = 0.0
@@ -60,7 +63,7 @@ class Cluster:
             [sys.executable, *words],
             capture_output=True,
             text=True,
-            cwd=ROOT,
+            cwd=self.root,
             env=environment,
             timeout=1800,
             check=False,
@@ -146,6 +149,8 @@ def echo_image(tmp_path: Path) -> tuple[str, Path]:
 
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stand-in for the model server, one static program: built once, since each build compiles Go's library anew."""
+    """The stand-in for the model server, one static program: built once, since each build compiles Go's library
+    again.
+    """
     module = go_modules.GoModule(ROOT / "tests/e2e/standin", {"pause": "."}, "v1")
     return go_modules.build(module, tmp_path_factory.mktemp("stand-in")) / "pause"

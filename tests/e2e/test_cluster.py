@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from host import command
-from host.embedded import cgroups, namespaces
+from host.drivers.embedded import cgroups, namespaces
+from host.system import command
 from tests.support.inventory import difference, inventory
 
 pytestmark = pytest.mark.e2e
@@ -36,8 +36,10 @@ def _pod(name, image):
             "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1,
             "securityContext": {"runAsNonRoot": True, "runAsUser": 65535, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
-                "name": name, "image": image, "imagePullPolicy": "Never", "resources": {"limits": {"cpu": "100m", "memory": "64Mi"}},
-                "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+                "name": name, "image": image, "imagePullPolicy": "Never", "resources": {"limits": {"cpu": "100m",
+                "memory": "64Mi"}},
+                "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]}},
             }],
         },
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""An image of the builder in real clusters: linked and not copied, begun anew where a run was killed, gone with the
+"""An image of the builder in real clusters: linked and not copied, begun again where a run was killed, gone with the
 cluster.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from host.artifacts import go_modules
-from host.embedded import images, parts
-from host.images.oci import Image
+from host.artifacts.images.oci import Image
+from host.drivers.embedded import images, parts
 from tests.conftest import ROOT
 from tests.e2e import conftest
 from tests.e2e.conftest import Cluster

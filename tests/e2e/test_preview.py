@@ -4,13 +4,15 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from cli.deployed import get_pulumi
 from cli.pulumi.workspace import scratch
+from stacks.errors import LabError
 from stacks.settings import PROJECT
-from stacks.stack_file import read_stack
+from stacks.settings.stack_file import read_stack
 from tests.support.stacks import ROOT, STACKS, plan, preview
 from tests.unit.test_stack_file import ALIKE
 
@@ -100,6 +102,18 @@ def test_pulumi_reads_every_word_that_lab_reads_as_lab_does():
     assert sorted((key, repr(value)) for key, value in theirs.items()) == sorted(
         (f"k{number}", repr(value)) for number, (_, value) in enumerate(ALIKE)
     )
+
+
+def test_a_state_whose_side_file_a_killed_run_left_empty_is_read_all_the_same(monkeypatch):
+    stack = STACKS[0]
+    with scratch(ROOT, stack, get_pulumi(plan(stack))) as workspace:
+        monkeypatch.setenv("PULUMI_BACKEND_URL", workspace.backend)
+        place = Path(workspace.backend.removeprefix("file://")) / ".pulumi/stacks" / PROJECT
+        (place / f"{stack}.json.attrs").write_text("")
+        with pytest.raises(LabError, match="failed to load checkpoint: EOF"):
+            workspace.call("stack", "export", "--stack", stack)
+        assert "manifest" in workspace.deployment()
+        assert workspace.call("stack", "export", "--stack", stack)
 
 
 _UNITS = {"": 1, "m": 0.001, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}

@@ -22,19 +22,24 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi_kubernetes.apiextensions import CustomResource
 
-provider = k8s.Provider("cluster", kubeconfig=os.environ["SAMPLE_KUBECONFIG"], cluster_identifier="sample", opts=pulumi.ResourceOptions(version="4.25.0"))
+provider = k8s.Provider("cluster", kubeconfig=os.environ["SAMPLE_KUBECONFIG"], cluster_identifier="sample",
+                        opts=pulumi.ResourceOptions(version="4.25.0"))
 opts = pulumi.ResourceOptions(provider=provider)
 space = k8s.core.v1.Namespace("sample", metadata={"name": "sample"}, opts=opts)
 kind = k8s.apiextensions.v1.CustomResourceDefinition(
     "widgets", metadata={"name": "widgets.example.test"},
-    spec={"group": "example.test", "scope": "Namespaced", "names": {"kind": "Widget", "plural": "widgets", "singular": "widget"},
+    spec={"group": "example.test", "scope": "Namespaced",
+          "names": {"kind": "Widget", "plural": "widgets", "singular": "widget"},
           "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {
-              "type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}}}]},
+              "type": "object", "properties": {
+                  "spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}}}]},
     opts=opts)
-CustomResource("widget", api_version="example.test/v1", kind="Widget", metadata={"name": "widget", "namespace": "sample"},
+CustomResource("widget", api_version="example.test/v1", kind="Widget",
+               metadata={"name": "widget", "namespace": "sample"},
                spec={"size": 3}, opts=pulumi.ResourceOptions(provider=provider, depends_on=[kind, space]))
 theirs = k8s.core.v1.ConfigMap("theirs", metadata={"name": "theirs", "namespace": "sample"}, data={"a": "theirs"},
-                               opts=pulumi.ResourceOptions(provider=provider, depends_on=[space], ignore_changes=["data"]))
+                               opts=pulumi.ResourceOptions(provider=provider, depends_on=[space],
+                                                          ignore_changes=["data"]))
 k8s.core.v1.ConfigMapPatch("patch", metadata={"name": "theirs", "namespace": "sample"}, data={"b": "ours"},
                            opts=pulumi.ResourceOptions(provider=provider, depends_on=[theirs]))
 k8s.helm.v3.Release("release", chart="./chart", namespace="sample", values={"text": "from values"},
@@ -69,7 +74,8 @@ def test_a_release_a_patch_and_a_custom_resource_preview_and_apply(clusters, pro
     cli = pulumi.get(CACHE.expanduser(), {"command": "1.2.1", "kubernetes": "4.25.0"})
     (tmp_path / "backend").mkdir()
     environment = {
-        **os.environ, **cli.environment(), "PULUMI_BACKEND_URL": f"file://{tmp_path}/backend", "PULUMI_CONFIG_PASSPHRASE": "sample",
+        **os.environ, **cli.environment(), "PULUMI_BACKEND_URL": f"file://{tmp_path}/backend",
+        "PULUMI_CONFIG_PASSPHRASE": "sample",
         "SAMPLE_KUBECONFIG": str(cluster.layout.kubeconfig), "TMPDIR": str(tmp_path),
     }  # fmt: skip
 

@@ -3,7 +3,6 @@ processors.
 """
 
 import functools
-import json
 import os
 import random
 import re
@@ -17,12 +16,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from host.embedded import cgroups
+from host.drivers.embedded import cgroups
 from stacks import names
-from tests.conftest import ROOT
 from tests.e2e.conftest import Cluster
 from tests.support import stand_in_image
 from tests.support.inventory import difference, inventory
+from tests.support.project_copy import ProjectCopy
 
 pytestmark = pytest.mark.e2e
 
@@ -31,52 +30,29 @@ MODEL = "gemma-3-270m"
 _WEIGHTS = "~/.cache/local-ai-lab/test-models"
 
 
-class Lab:
-    """A copy of the project with one stack file of its own, driven as a user would."""
+class Lab(ProjectCopy):
+    """A copy of the project with one stack file of its own."""
 
     def __init__(self, folder: Path, stack: str, slot: int) -> None:
-        self.folder, self.stack, self.slot = folder, stack, slot
-        skip = shutil.ignore_patterns(
-            ".venv*", ".git", ".*_cache", "__pycache__", ".hypothesis", "Pulumi.*.yaml", ".lab-install.lock"
-        )
-        shutil.copytree(ROOT, folder, ignore=skip)
-        (folder / ".venv").symlink_to(ROOT / ".venv")
+        super().__init__(folder)
+        self.stack, self.slot = stack, slot
         self.write()
-        self.said = ""
 
     def write(self, **environment: str) -> None:
-        stack = {
-            "config": {
-                "pulumi:disable-default-providers": ["kubernetes"],
-                "local-ai-lab:machine": {"kind": "cpu", "memoryGiB": 20, "cpus": 2},
-                "local-ai-lab:cluster": {"driver": "embedded", "slot": self.slot},
-                "local-ai-lab:modelCache": {"path": _WEIGHTS},
-                "local-ai-lab:models": [
-                    {
-                        "name": MODEL,
-                        "model": MODEL,
-                        "contextTokens": 2048,
-                        "concurrentRequests": 4,
-                        "environment": environment,
-                    }
-                ],
-            }
+        model = {
+            "name": MODEL,
+            "model": MODEL,
+            "contextTokens": 2048,
+            "concurrentRequests": 4,
+            "environment": environment,
         }
-        file = self.folder / f"Pulumi.{self.stack}.yaml"
-        if file.exists() and (salt := yaml.safe_load(file.read_text()).get("encryptionsalt")):
-            stack["encryptionsalt"] = salt
-        file.write_text(yaml.safe_dump(stack))
-
-    def __call__(self, *words: str, codes: tuple[int, ...] = (0,), module: str = "cli") -> dict:
-        """Runs one command; returns its JSON, or {} where it printed none."""
-        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
-        done = subprocess.run(
-            [self.folder / ".venv/bin/python", "-P", "-m", module, *words],
-            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=2400, check=False,
-        )  # fmt: skip
-        self.said = done.stderr
-        assert done.returncode in codes, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout) if done.stdout.startswith("{") else {}
+        own = {
+            "machine": {"kind": "cpu", "memoryGiB": 20, "cpus": 2},
+            "cluster": {"driver": "embedded", "slot": self.slot},
+            "modelCache": {"path": _WEIGHTS},
+            "models": [model],
+        }
+        self.write_stack(self.stack, own)
 
     def up(self) -> dict:
         return self("up", self.stack, "--yes", "--json")
@@ -124,17 +100,15 @@ class Lab:
 
 
 def _fresh(folder: Path, stack: str, slot: int) -> Iterator[Lab]:
-    """A lab whose stack is not there yet; what the test leaves is removed."""
+    """A lab whose stack is not there yet; what the test leaves is removed, and what a run left that was ended."""
     lab, state = Lab(folder, stack, slot), Path(names.state_folder(stack)).expanduser()
-
-    def remove() -> None:
-        lab("down", stack, "--yes", codes=(0, 1))  # 1: nothing is there
-        if not (state / "cluster").exists():
-            shutil.rmtree(state, ignore_errors=True)
-
-    remove()
+    if (state / "cluster").exists():
+        Cluster(stack, slot).host("destroy")
+    shutil.rmtree(state, ignore_errors=True)
     yield lab
-    remove()
+    lab("down", stack, "--yes", codes=(0, 1))  # 1: nothing is there
+    if not (state / "cluster").exists():
+        shutil.rmtree(state, ignore_errors=True)
 
 
 @pytest.fixture
@@ -145,7 +119,9 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def quick(tmp_path: Path, stand_in: Path) -> Iterator[Lab]:
-    """With a stand-in for the vLLM image: an `up` takes seconds. The weights of the real model must be there already."""
+    """With a stand-in for the vLLM image: an `up` takes seconds. The weights of the real model must be there
+    already.
+    """
     for lab in _fresh(tmp_path / "lab", *STAND_IN):
         with stand_in_image.offered(lab.folder, stand_in):
             yield lab
@@ -175,6 +151,12 @@ def test_a_bare_machine_answers_and_is_bare_again_afterwards(lab):
     assert set(second["summary"]) == {"same"}
     assert second["check"][0]["ok"]
     print("again", second["seconds"], "s")
+
+    (start,) = yaml.safe_load((lab.folder / "measured" / f"{lab.stack}.yaml").read_text())["starts"]
+    assert start["kvTokens"] > 0 and start["weightsGiB"] > 0
+    decisions = {d["name"]: d for d in lab("plan", lab.stack, "--json")["models"][0]["decisions"]}
+    tokens = decisions["kvTokens"]
+    assert (tokens["kind"], tokens["value"]) == ("measured", f"{start['kvTokens']:,}")
 
     lab.write(VLLM_LOGGING_LEVEL="DEBUG")
     third = lab.up()
@@ -324,6 +306,7 @@ def test_a_recreated_cluster_is_not_taken_for_the_old_one(quick):
 
 def _objects() -> list[str]:
     """What stands in the cluster, without the names that Kubernetes makes up."""
-    listed = Cluster(*STAND_IN).kubectl("get", "namespaces,storageclasses,persistentvolumes,deployments,services,networkpolicies,poddisruptionbudgets,"
+    listed = Cluster(*STAND_IN).kubectl("get",
+    "namespaces,storageclasses,persistentvolumes,deployments,services,networkpolicies,poddisruptionbudgets,"
                              "persistentvolumeclaims,serviceaccounts", "-A", "-o", "name").split()  # fmt: skip
     return sorted(set(listed))

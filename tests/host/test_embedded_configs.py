@@ -11,19 +11,22 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
-from host.embedded import configs, parts, pki, programs
-from host.embedded.layout import SLOTS, Layout
-from host.embedded.parts import Parts
+from host.drivers.embedded import configs, parts, pki, programs
+from host.drivers.embedded.layout import SLOTS, Layout
+from host.drivers.embedded.parts import Parts
 from stacks import names
 from stacks.errors import HostError
-from stacks.planning.plan import EmbeddedPlan
+from stacks.plan import EmbeddedPlan
 
 
 def plan(stack="dev", slot=0, **changes):
     name = f"{names.PART_OF}-{stack}"
     values = {
-        "name": name, "kubeconfig": names.kubeconfig(stack), "identifier": names.cluster_identifier(stack), "node": name, "kubernetes": "v1.36.3",
-        "containerd": "v2.4.2", "etcd": "v3.7.3", "address": names.embedded_node_address(slot), "slot": slot, "images": (), "provider": "4.25.0",
+        "name": name, "kubeconfig": names.kubeconfig(stack), "identifier": names.cluster_identifier(stack),
+        "node": name, "kubernetes": "v1.36.3",
+        "containerd": "v2.4.2", "etcd": "v3.7.3", "address": names.embedded_node_address(slot), "slot": slot,
+        "images": (), "provider": "4.25.0",
+        "namespace": names.namespace(stack),
     }  # fmt: skip
     return EmbeddedPlan(**{**values, **changes})
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from host.embedded import namespaces
-from host.embedded.layout import Layout
+from host.drivers.embedded import namespaces
+from host.drivers.embedded.layout import Layout
 from tests.host.test_embedded_configs import plan
 
 

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from host.embedded import api, observe
+from host.drivers.embedded import api, observe
 from tests.host.test_embedded_configs import layout
 
 
@@ -39,7 +39,7 @@ def _answers(monkeypatch, *, status="True", heartbeat=0.0, lease=None, node=True
         ({}, ""),
         ({"status": "False"}, "no network"),
         ({"heartbeat": 200, "lease": 5}, ""),
-        ({"heartbeat": 200, "lease": 100}, "last said that it lives 100 s ago"),
+        ({"heartbeat": 200, "lease": 100}, "last reported 100 s ago"),
         ({"heartbeat": 200}, "no lease"),
         ({"node": False}, "no node"),
     ],

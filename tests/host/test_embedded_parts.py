@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from host.artifacts import debian, go_modules, releases
-from host.embedded import parts
+from host.drivers.embedded import parts
 from tests.host.test_embedded_configs import plan
 
 RELEASED = {"etcd", "containerd", "kubernetes"}

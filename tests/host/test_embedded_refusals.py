@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from host import __main__ as host
-from host import state
 from host.artifacts import debian
-from host.embedded import cgroups, driver, images, layout, namespaces, ownership, preflight
+from host.drivers.embedded import cgroups, driver, images, layout, namespaces, ownership, preflight
+from host.system import state
 from stacks.errors import HostError
-from stacks.planning.plan import canonical
+from stacks.plan import canonical
 from tests.host.test_embedded_configs import layout as make_layout
 from tests.host.test_embedded_configs import plan
 
@@ -41,7 +41,7 @@ def test_everything_that_is_missing_is_named_at_once(place, monkeypatch):
         "2.0 GiB of RAM",
         "nsenter",
         "apt-get",
-        "driver: minikube",
+        "driver: docker",
     ):
         assert word in text
 
@@ -73,8 +73,10 @@ def test_what_is_there_already_needs_no_disk(place, monkeypatch, warm, image, be
 @pytest.mark.parametrize(
     ("destination", "device", "conflict"),
     [
-        ("10.231.0.0/24", "eth0", True), ("10.232.0.0/16", "vpn0", True), ("10.233.0.7", "eth0", True), ("10.0.0.0/8", "vpn0", True),
-        ("10.232.0.0/24", "lab-emb0", False), ("10.232.1.0/24", "lab-emb1", False), ("default", "eth0", False), ("192.0.2.0/24", "eth0", False),
+        ("10.231.0.0/24", "eth0", True), ("10.232.0.0/16", "vpn0", True), ("10.233.0.7", "eth0", True), ("10.0.0.0/8",
+        "vpn0", True),
+        ("10.232.0.0/24", "lab-emb0", False), ("10.232.1.0/24", "lab-emb1", False), ("default", "eth0", False),
+        ("192.0.2.0/24", "eth0", False),
     ],
 )  # fmt: skip
 def test_networks_that_overlap_are_conflicts_but_not_our_own(place, destination, device, conflict):
@@ -155,13 +157,19 @@ def test_epoch_and_uid_are_recorded_and_a_destroyed_cluster_counts_up():
 
 
 def test_hierarchies_of_a_hybrid_and_of_a_unified_machine():
-    hybrid = "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n"
+    hybrid = (
+        "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\ntmpfs /tmp "
+        "tmpfs rw 0 0\n"
+    )
     assert cgroups.hierarchies(hybrid) == [(Path("/sys/fs/cgroup/cpu"), "rw,cpu"), (Path("/sys/fs/cgroup/unified"), "")]
     assert cgroups.hierarchies("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n") == [(Path("/sys/fs/cgroup"), "")]
 
 
 def test_apt_upgrades_and_the_c_library_are_left_out():
-    text = "Inst libc6 [2.36-9] (2.36-10 Debian:12 [amd64])\nInst zlib1g [1] (2 Debian:12 [amd64])\nInst runc (1.1.5+ds1-1+b1 Debian:12 [amd64])\nConf runc (1.1.5 x)\n"
+    text = (
+        "Inst libc6 [2.36-9] (2.36-10 Debian:12 [amd64])\nInst zlib1g [1] (2 Debian:12 [amd64])\nInst runc "
+        "(1.1.5+ds1-1+b1 Debian:12 [amd64])\nConf runc (1.1.5 x)\n"
+    )
     assert debian.parse_simulation(text, ["runc"]) == {"runc": "1.1.5+ds1-1+b1"}
 
 
@@ -175,3 +183,17 @@ def test_fixed_paths_of_two_clusters_lead_to_different_folders():
     first, second = namespaces.hidden_paths(make_layout()), namespaces.hidden_paths(make_layout("two", 1))
     assert first.keys() == second.keys()
     assert not set(first.values()) & set(second.values())
+
+
+def test_the_cluster_gets_every_controller_of_the_machine_that_the_kubelet_looks_for(place, monkeypatch, tmp_path):
+    cluster = tmp_path / place.plan.name
+    cluster.mkdir()
+    for folder in (tmp_path, cluster):
+        (folder / "cgroup.controllers").write_text("cpuset cpu io memory hugetlb pids rdma misc\n")  # Debian 12
+    given = {}
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: [(tmp_path, "")])
+    monkeypatch.setattr(Path, "write_text", lambda path, text: given.setdefault(path, set()).add(text))
+    cgroups.make(place)
+    looked_for = {"+cpu", "+cpuset", "+memory", "+hugetlb", "+pids"}  # kubelet 1.36, pkg/kubelet/cm
+    assert looked_for <= given[tmp_path / "cgroup.subtree_control"]
+    assert looked_for <= given[cluster / "cgroup.subtree_control"]

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from host.embedded import supervise
-from host.embedded.supervise import Program, Running, Supervisor
+from host.drivers.embedded import supervise
+from host.drivers.embedded.supervise import Program, Running, Supervisor
 from stacks.errors import HostError
 
 

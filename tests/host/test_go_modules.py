@@ -1,4 +1,6 @@
-"""Builds of Go modules: caches of their own that go afterwards, nothing built twice, and no more memory than there is."""
+"""Builds of Go modules: caches of their own that go afterwards, nothing built twice, and no more memory than
+there is.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from host import files
 from host.artifacts import go_budget, go_modules, go_toolchain
 from host.artifacts.go_modules import GoModule
+from host.system import files
 from stacks.errors import HostError
 from tests.conftest import ROOT
 from tests.support.expected_commands import Call, expect
@@ -227,7 +229,7 @@ def test_without_the_memory_for_one_compile_nothing_is_begun(tmp_path: Path, mon
 
 def test_every_program_that_is_built_has_a_measured_cost() -> None:
     from host.artifacts import pulumi_modules
-    from host.embedded import parts
+    from host.drivers.embedded import parts
     from tests.host.test_embedded_configs import plan
 
     modules = [*parts.modules(plan()).values(), *pulumi_modules.MODULES]
@@ -236,7 +238,7 @@ def test_every_program_that_is_built_has_a_measured_cost() -> None:
 
 def test_the_recipes_of_the_cluster_s_programs_do_not_depend_on_how_they_are_built() -> None:
     """Whoever has built them already need not do it again."""
-    folder = ROOT / "host" / "embedded" / "go" / "kubernetes"
+    folder = ROOT / "host" / "drivers" / "embedded" / "go" / "kubernetes"
     assert [p.name for p in GoModule(folder, {"kubectl": "k8s.io/kubernetes/cmd/kubectl"}, "v1")._sources()] == [
         "go.mod",
         "go.sum",

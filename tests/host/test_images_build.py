@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from host.images import build, disk, ensure_image, recipe, recipe_reference, rootfs, still_needed_gib
-from host.images.oci import Image
-from host.images.phases import Work
+from host.artifacts.images import build, disk, ensure_image, recipe, recipe_reference, rootfs, still_needed_gib
+from host.artifacts.images.oci import Image
+from host.artifacts.images.phases import Work
 from stacks.errors import HostError
 from tests.support.expected_commands import Call, expect
 
@@ -36,7 +36,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     )
     monkeypatch.setattr(rootfs, "missing_programs", lambda _path: [])
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: _Usage(0, 0, 100 * 2**30))
-    monkeypatch.setattr("host.images.phases.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("host.artifacts.images.phases.shutil.which", lambda name: f"/usr/bin/{name}")
     return Work(build.cache_folder() / "images" / f"{recipe.load().short}.build")
 
 
@@ -262,7 +262,7 @@ def test_another_reference_is_refused_with_the_way_to_the_right_one(
         HostError, match=r"builds lab\.local/vllm-cpu:0\.32\.0-[0-9a-f]{12}, and the plan asks for other:1"
     ) as caught:
         ensure_image("other:1")
-    assert "host.images reference" in caught.value.remedy
+    assert "host.artifacts.images reference" in caught.value.remedy
 
 
 def test_missing_programs_are_all_named(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:

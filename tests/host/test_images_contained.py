@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from host.images import contained
+from host.artifacts.images import contained
 from tests.support.expected_commands import Call, expect
 from tests.support.stacks import ROOT
 
@@ -26,7 +26,7 @@ _CAN_UNSHARE = (
 @pytest.mark.skipif(not _CAN_UNSHARE, reason="needs root and namespaces")
 def test_a_killed_run_leaves_no_process_behind(tmp_path: Path) -> None:
     program = (
-        "import sys, pathlib\nfrom host import command\nfrom host.images.contained import contained\n"
+        "import sys, pathlib\nfrom host.system import command\nfrom host.artifacts.images.contained import contained\n"
         "command.run([*contained(pathlib.Path(sys.argv[1])), 'sh', '-c', 'sleep 4711 & sleep 4711'], timeout=60)\n"
     )
     run = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "busy")], cwd=ROOT)
@@ -44,8 +44,10 @@ def test_a_script_sees_only_its_root_and_leaves_no_mount(tmp_path: Path) -> None
     (tmp_path / "out").mkdir()
     before = Path("/proc/self/mounts").read_text()
     contained.in_root(
-        rootfs, "read -r word < /mnt/given || true; echo $word > /mnt/out/seen; (echo no > /mnt/given) 2>/dev/null && exit 7; exit 0",
-        busy=tmp_path / "busy", binds={given: "given", tmp_path / "out": "out"}, writable=["out"], timeout=20, log=tmp_path / "log",
+        rootfs, "read -r word < /mnt/given || true; echo $word > /mnt/out/seen; (echo no > /mnt/given) 2>/dev/null "
+                "&& exit 7; exit 0",
+        busy=tmp_path / "busy", binds={given: "given", tmp_path / "out": "out"}, writable=["out"], timeout=20,
+        log=tmp_path / "log",
     )  # fmt: skip
     assert (tmp_path / "out/seen").read_text() == "42\n" and given.read_text() == "42"
     assert Path("/proc/self/mounts").read_text() == before
@@ -58,8 +60,10 @@ def test_a_script_in_a_read_only_root_changes_nothing_there(tmp_path: Path) -> N
     (tmp_path / "out").mkdir()
     before = {path: path.lstat().st_ctime_ns for path in (rootfs, *rootfs.rglob("*"))}
     contained.in_root(
-        rootfs, "(: > /new) 2>/dev/null && exit 7; (: >> /bin/sh) 2>/dev/null && exit 8; echo yes > /tmp/scratch; echo yes > /mnt/out/seen",
-        busy=tmp_path / "busy", binds={tmp_path / "out": "out"}, writable=["out"], read_only=True, timeout=20, log=tmp_path / "log",
+        rootfs, "(: > /new) 2>/dev/null && exit 7; (: >> /bin/sh) 2>/dev/null && exit 8; echo yes > /tmp/scratch; "
+                "echo yes > /mnt/out/seen",
+        busy=tmp_path / "busy", binds={tmp_path / "out": "out"}, writable=["out"], read_only=True, timeout=20,
+        log=tmp_path / "log",
     )  # fmt: skip
     assert (tmp_path / "out/seen").read_text() == "yes\n"
     assert {path: path.lstat().st_ctime_ns for path in (rootfs, *rootfs.rglob("*"))} == before

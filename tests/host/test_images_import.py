@@ -1,4 +1,4 @@
-"""A cluster gets a built image as hard links, once, and a killed import is begun anew."""
+"""A cluster gets a built image as hard links, once, and a killed import is begun again."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from host.embedded import images, layout
-from host.embedded.layout import Layout
-from host.embedded.parts import Parts
-from host.images.oci import Image
+from host.artifacts.images.oci import Image
+from host.drivers.embedded import images, layout
+from host.drivers.embedded.layout import Layout
+from host.drivers.embedded.parts import Parts
 from stacks.errors import HostError
 from tests.host.test_embedded_configs import plan
 from tests.support.expected_commands import Call, expect

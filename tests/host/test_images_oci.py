@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from host.images import oci
-from host.images.oci import Image
+from host.artifacts.images import oci
+from host.artifacts.images.oci import Image
 from stacks.errors import HostError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of an image are read as root")

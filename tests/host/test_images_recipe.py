@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from host.images import recipe, recipe_reference
+from host.artifacts.images import envoy, recipe, recipe_reference
 from stacks.errors import HostError
 
 
@@ -51,7 +51,7 @@ def test_the_reference_reads_the_recipe_only_and_quickly(monkeypatch: pytest.Mon
         return real(self, *arguments, **named)
 
     monkeypatch.setattr(Path, "open", watch)
-    monkeypatch.setattr("host.command.subprocess.run", lambda *a, **k: pytest.fail("a plan runs no program"))
+    monkeypatch.setattr("host.system.command.subprocess.run", lambda *a, **k: pytest.fail("a plan runs no program"))
     reference = recipe_reference()
     assert re.fullmatch(r"lab\.local/vllm-cpu:0\.32\.0-[0-9a-f]{12}", reference)
     assert set(opened) <= set(recipe.INGREDIENTS)
@@ -88,6 +88,15 @@ def test_the_image_starts_as_the_official_one_and_not_as_root() -> None:
     assert {"HOME=/tmp", "HF_HUB_OFFLINE=1", "VLLM_NO_USAGE_STATS=1", "DO_NOT_TRACK=1"} <= set(config["Env"])
 
 
+def test_the_catalogue_names_envoy_s_recipe_and_both_are_of_one_version() -> None:
+    from stacks.catalog import load
+
+    images = load().images
+    assert images["envoy-embedded"].reference == envoy.reference()
+    assert images["envoy"].tag == f"distroless-v{images['envoy-embedded'].tag.partition('-')[0]}"
+    assert images["envoy-embedded"].pull_policy == "Never"
+
+
 def test_the_catalogue_names_this_recipe() -> None:
     from stacks.catalog import load
 
@@ -95,6 +104,17 @@ def test_the_catalogue_names_this_recipe() -> None:
     if image.tag == image.engine_version:
         pytest.skip("the catalogue does not carry the tag of the recipe yet")
     assert image.reference == recipe_reference(), (
-        "write the tag of `python -m host.images reference` into stacks/catalog/images.yaml"
+        "write the tag of `python -m host.artifacts.images reference` into stacks/catalog/images.yaml"
     )
     assert json.loads((recipe.RECIPES / "vllm-cpu" / "image.json").read_text())["version"] == image.engine_version
+
+
+def test_envoy_s_tag_changes_with_its_recipe_and_another_one_is_refused(tmp_path: Path) -> None:
+    copy = tmp_path / "recipes"
+    shutil.copytree(recipe.RECIPES, copy)
+    lock = copy / "envoy" / "python.lock"
+    lock.write_text(lock.read_text().replace("1.39.1", "1.39.2"))
+    assert envoy.reference(copy) != envoy.reference()
+    with pytest.raises(HostError, match="this release makes"):
+        envoy.ensure(envoy.reference(copy), tmp_path)
+    assert not envoy.stands(tmp_path)

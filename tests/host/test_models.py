@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from host import __main__ as host
-from host import models
-from host.images import disk
-from host.images.oci import Image
-from host.models import convert_gguf, hub, packages
+from host.artifacts import models
+from host.artifacts.images import disk
+from host.artifacts.images.oci import Image
+from host.artifacts.models import convert_gguf, hub, packages
 from stacks.catalog import load
-from stacks.planning.plan import WeightsPlan, canonical
+from stacks.plan import WeightsPlan, canonical
 from tests.support.expected_commands import Call, expect
 
 _Usage = namedtuple("_Usage", "total used free")
@@ -219,7 +219,7 @@ def test_packages_without_a_lock_are_refused(
 ) -> None:
     expect(monkeypatch)
     assert _ensure(cache, SPEC.model_copy(update={"packages": ("some-model",)})) == 1
-    assert "no lock in host/image_recipes/models pins some-model" in capsys.readouterr().err
+    assert "no lock in host/artifacts/recipes/models pins some-model" in capsys.readouterr().err
 
 
 def test_every_model_of_the_catalogue_that_comes_in_packages_has_its_lock() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from host import images, prepare
-from host.artifacts import pulumi
-from host.embedded import namespaces, parts, preflight
+from host import prepare
+from host.artifacts import images, pulumi
+from host.drivers.embedded import namespaces, parts, preflight
 from stacks.errors import HostError
 from tests.support.stacks import plan
 

@@ -7,13 +7,14 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from host.artifacts import download, go_modules, releases
-from host.embedded import parts
+from host.drivers.embedded import parts
 from stacks.errors import HostError
 from tests.support.release_host import Answer, ReleaseHost
 
@@ -230,6 +231,7 @@ def begun(cache, _recorded):
     return work
 
 
+@pytest.mark.long
 def test_a_killed_process_is_resumed_by_the_next_one(host, record, tmp_path, root):
     host.answers[PATH] = [Answer(hold=120_000)]
     recorded = record(tool())
@@ -244,6 +246,7 @@ def test_a_killed_process_is_resumed_by_the_next_one(host, record, tmp_path, roo
     assert (host.requests[1].range, host.requests[1].sent) == ("bytes=120000-", 180_000)
 
 
+@pytest.mark.long
 def test_two_processes_at_once_download_once(host, record, tmp_path, root):
     host.answers[PATH] = [Answer(hold=1)]
     recorded = record(tool())
@@ -395,8 +398,10 @@ def test_what_is_recorded_has_the_programs_that_are_used(monkeypatch, machine, w
     for version, release in every:
         assert release.files()
         for file in release.files():
-            assert any(word in file.url for word in words)
-            assert version in file.url
+            url = unquote(file.url)
+            # the one of K3s for amd64 has no architecture in its name
+            assert any(word in url for word in words) or (machine == "amd64" and url.endswith("/k3s"))
+            assert version in url
     newest = recorded["pulumi"][releases.newest("pulumi")]
     assert set(newest.take.values()) >= {"pulumi", "pulumi-language-python", "pulumi-language-python-exec"}
     for name, programs in (("kubernetes", parts._KUBERNETES), ("containerd", parts._CONTAINERD), ("etcd", ("etcd",))):

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from host import command
-from host.command import CommandFailed
+from host.system import command
+from host.system.command import CommandFailed
 from stacks.errors import HostError
 from tests.conftest import ROOT
 
-# sudo 1.9's words, its exit code 1 and what it does to a command: another session, so that no signal of the caller's group gets there.
+# sudo 1.9's words, its exit code 1 and what it does to a command: another session, so that no signal of the caller's
+# group gets there.
 _SUDO = """#!/bin/sh
 [ "$1" = -v ] && { echo asked >> {folder}/asked; [ -e {folder}/refuses ] && exit 1; touch {folder}/ticket; exit 0; }
 [ "$1" = -n ] || { echo "sudo: unexpected $1" >&2; exit 1; }
@@ -91,12 +92,13 @@ runpy.run_path(script, run_name="__main__")
 """
 
 
+@pytest.mark.long
 def test_a_stop_before_the_program_has_its_group_ends_it_all_the_same(tmp_path: Path) -> None:
     words = [
         sys.executable,
         "-c",
         _SLOW_CHILD,
-        str(ROOT / "host" / "process_guard.py"),
+        str(ROOT / "host" / "system" / "process_guard.py"),
         "0",
         "10",
         "sh",
@@ -120,8 +122,9 @@ def test_a_command_as_root_that_takes_too_long_is_ended_with_its_children(sudo: 
 def test_what_runs_as_root_ends_with_its_caller_however_that_ends(sudo: Path, number: signal.Signals) -> None:
     (sudo / "ticket").touch()
     program = (
-        "import os, sys\nos.geteuid = lambda: 1000\nfrom host import command\n"
-        f"command.become_root(['sh', '-c', 'sleep 4713 & echo $! > {sudo}/pid.new; mv {sudo}/pid.new {sudo}/pid; wait'])\n"
+        "import os, sys\nos.geteuid = lambda: 1000\nfrom host.system import command\n"
+        f"command.become_root(['sh', '-c', 'sleep 4713 & echo $! > {sudo}/pid.new; mv {sudo}/pid.new {sudo}/pid; "
+        f"wait'])\n"
     )
     caller = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
     _wait((sudo / "pid").exists)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from host import command
-from host.command import CommandFailed
+from host.system import command
+from host.system.command import CommandFailed
 from tests.conftest import ROOT
 
 # The CLI puts plugins into process groups of their own; a cluster's daemons get a session of their own.
@@ -28,14 +28,16 @@ time.sleep(float(sys.argv[1]))
 _CALLER = """
 import sys
 from pathlib import Path
-from host import command
-command.stream([sys.executable, "-c", sys.argv[1], "300"], cwd=Path("."), environment={}, on_line=lambda line: print(line, end="", flush=True), grace=5)
+from host.system import command
+command.stream([sys.executable, "-c", sys.argv[1], "300"], cwd=Path("."), environment={},
+               on_line=lambda line: print(line, end="", flush=True), grace=5)
 """
 
 
 def _stream(*words: str, **options: object) -> tuple[command.Streamed, list[str]]:
     lines: list[str] = []
-    ended = command.stream(words, cwd=ROOT, environment={"GIVEN": "this"}, on_line=lines.append, **options)  # type: ignore[arg-type]
+    given = {"GIVEN": "this"}
+    ended = command.stream(words, cwd=ROOT, environment=given, on_line=lines.append, **options)  # type: ignore[arg-type]
     return ended, lines
 
 
@@ -86,7 +88,8 @@ def test_a_failing_reader_ends_the_program() -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_whatever_ends_the_caller_ends_the_program_and_its_plugins(number: int) -> None:
     caller = subprocess.Popen(
-        [sys.executable, "-c", _CALLER, _LEAVES_BEHIND], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        [sys.executable, "-c", _CALLER, _LEAVES_BEHIND], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert caller.stdout

@@ -14,10 +14,10 @@ import pytest
 
 from stacks.catalog.loader import load
 from stacks.errors import CatalogError
-from stacks.planning.fit import GIB, Architecture, Attention
-from stacks.planning.fit.hf_config import read_hf_config
-from stacks.planning.fit.kv_cache import Pool, pool
-from stacks.planning.fit.versions import behaviour
+from stacks.planning.engines.vllm.memory import GIB, Architecture, Attention
+from stacks.planning.engines.vllm.memory.hf_config import read_hf_config
+from stacks.planning.engines.vllm.memory.kv_cache import Pool, pool
+from stacks.planning.engines.vllm.memory.versions import behaviour
 
 SCRIPT = Path(__file__).with_name("vllm_kv_pages.py")
 SHARED = Path(os.environ.get("LAB_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -45,7 +45,7 @@ def _configs() -> dict[str, dict[str, Any]]:
 def _jobs() -> list[tuple[str, Architecture, Pool, dict[str, Any]]]:
     jobs = []
     catalogued = load().models
-    rules = behaviour(VERSION, "V1")
+    rules = behaviour(VERSION)
     for name, config in _configs().items():
         try:
             shape = read_hf_config(config)
@@ -54,6 +54,7 @@ def _jobs() -> list[tuple[str, Architecture, Pool, dict[str, Any]]]:
         if (
             shape.unmodelled
             or not shape.caches
+            or shape.audio  # its cross layers are no specification of the script's
             or any(isinstance(c, Attention) and c.indexer_bytes for c, _ in shape.caches)
         ):
             continue
@@ -89,7 +90,8 @@ def _job(shape: Architecture, config: dict[str, Any] | None, *, size: int, state
                 {"kind": "state", "ssm": layer.ssm_values, "conv": layer.conv_values, "state_bytes": layer.state_bytes}
             )
     return {
-        "layers": layers, "value_bytes": size, "block": 16, "batched": BATCHED, "in_flight": 2 * BATCHED, "max_model_len": LENGTH,
+        "layers": layers, "value_bytes": size, "block": 16, "batched": BATCHED, "in_flight": 2 * BATCHED,
+        "max_model_len": LENGTH,
         "memory": 7 * GIB + 12345, "mamba_cache_mode": "align" if states == 2 else "none", "config": config,
     }  # fmt: skip
 

@@ -110,7 +110,9 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def shape(config: dict[str, Any]) -> dict[str, Any] | None:
-    """What vLLM's ModelConfig reads of a config.json; None where it cannot without the network or the model's own code."""
+    """What vLLM's ModelConfig reads of a config.json; None where it cannot without the network or the model's own
+    code.
+    """
     from vllm.config import ModelConfig
 
     with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,27 @@ from typing import Any
 import pytest
 import yaml
 
+from stacks.settings import PROJECT
 from tests.support.golden import assert_golden
-from tests.support.registrations import UNKNOWN, Record
-from tests.support.stacks import ROOT, STACKS, plan, preview, tree
+from tests.support.recording import Program, record
+from tests.support.registrations import SECRET, UNKNOWN, Record
+from tests.support.stacks import (
+    IN_A_NAMESPACE,
+    IN_DOCKER,
+    ON_KUBERNETES,
+    ROOT,
+    STACKS,
+    configuration,
+    deployments,
+    plan,
+    preview,
+    roomy,
+    tree,
+)
 
 _SHOWN: dict[str, Record] = {}
+on_kubernetes = pytest.mark.parametrize("stack", ON_KUBERNETES, indirect=True)
+in_docker = pytest.mark.parametrize("stack", IN_DOCKER, indirect=True)
 
 
 @pytest.fixture(params=STACKS)
@@ -36,7 +53,7 @@ def test_a_preview_works_without_any_diagnostic(shown: Record) -> None:
 
 def test_urns_are_unique(shown: Record) -> None:
     urns = [s.urn for s in shown.steps]
-    assert len(urns) == len(set(urns)) > 15
+    assert len(urns) == len(set(urns)) > 5
 
 
 def test_every_resource_has_a_parent(shown: Record) -> None:
@@ -44,18 +61,77 @@ def test_every_resource_has_a_parent(shown: Record) -> None:
         assert step.parent or step.type == "pulumi:pulumi:Stack", step.urn
 
 
+@on_kubernetes
 def test_every_kubernetes_object_uses_the_one_explicit_provider(shown: Record) -> None:
     (provider,) = [s.urn for s in shown.steps if s.type == "pulumi:providers:kubernetes"]
     objects = [s for s in shown.steps if s.type.startswith("kubernetes:")]
-    assert len(objects) >= 10
+    assert len(objects) >= 8
     assert {s.provider.rpartition("::")[0] for s in objects} == {provider}
 
 
-def test_every_kubernetes_object_goes_with_the_cluster(shown: Record) -> None:
+@on_kubernetes
+def test_every_kubernetes_object_goes_with_the_cluster_or_with_its_namespace(stack: str, shown: Record) -> None:
     (bootstrap,) = [s.urn for s in shown.steps if s.name == "cluster-ensure"]
-    assert {s.deleted_with for s in shown.steps if s.type.startswith("kubernetes:")} == {bootstrap}
+    objects = [s for s in shown.steps if s.type.startswith("kubernetes:")]
+    if stack not in IN_A_NAMESPACE:
+        assert {s.deleted_with for s in objects} == {bootstrap}
+        return
+    (space,) = [s for s in objects if s.type.endswith(":Namespace")]
+    assert not space.deleted_with
+    assert {s.deleted_with for s in objects if s is not space} == {space.urn}
+    assert {s.inputs["metadata"]["namespace"] for s in objects if s is not space} == {space.inputs["metadata"]["name"]}
 
 
+@pytest.mark.parametrize("stack", IN_A_NAMESPACE, indirect=True)
+def test_in_somebody_elses_cluster_nothing_is_published_or_installed_and_the_namespace_is_marked(
+    stack: str, shown: Record
+) -> None:
+    kinds = {s.type.rpartition(":")[2] for s in shown.steps if s.type.startswith("kubernetes:")}
+    assert kinds == {
+        "Namespace", "NetworkPolicy", "PersistentVolumeClaim", "ServiceAccount", "PodDisruptionBudget", "Deployment",
+        "Service",
+    }  # fmt: skip
+    services = [s for s in shown.steps if s.type.endswith(":Service")]
+    assert {s.inputs["spec"]["type"] for s in services} == {"ClusterIP"}
+    (space,) = [s for s in shown.steps if s.type.endswith(":Namespace")]
+    marks = space.inputs["metadata"]["annotations"]
+    assert marks["local-ai-lab/stack"] == stack
+    assert re.fullmatch(r"[0-9a-f]{16}", marks["local-ai-lab/owner"])
+
+
+@pytest.mark.parametrize("stack", IN_A_NAMESPACE, indirect=True)
+def test_pods_in_somebody_elses_cluster_fetch_their_weights_and_go_where_they_are_sent(stack: str) -> None:
+    def edit(own: dict[str, Any]) -> None:
+        own["cluster"] |= {
+            "nodeSelector": {"pool": "a"}, "tolerations": ["sku"], "runtimeClass": "nvidia", "scheduler": "runai",
+            "storage": {"class": "shared", "accessMode": "ReadWriteMany"},
+        }  # fmt: skip
+        own["huggingFaceToken"] = "hf_canary1234567890"
+
+    result = preview(stack, edit)
+    pod = next(s for s in result.steps if s.type.endswith(":Deployment")).inputs["spec"]["template"]["spec"]
+    assert (pod["nodeSelector"], pod["runtimeClassName"], pod["schedulerName"]) == ({"pool": "a"}, "nvidia", "runai")
+    assert [t["key"] for t in pod["tolerations"]] == ["nvidia.com/gpu", "sku"]
+    assert "affinity" not in pod
+    (fetch,), (engine,) = pod["initContainers"], pod["containers"]
+    assert fetch["image"] == engine["image"]
+    assert "nvidia.com/gpu" not in fetch["resources"]["requests"] and "nvidia.com/gpu" in engine["resources"]["limits"]
+    assert {m["name"]: m.get("readOnly", False) for m in fetch["volumeMounts"]} == {"models": False, "tmp": False}
+    assert {m["name"]: m.get("readOnly", False) for m in engine["volumeMounts"]}["models"]
+    weights = plan(stack).models[0].weights
+    assert fetch["args"] == [weights.repository, weights.revision or "main", f"/models/{weights.directory}"]
+    assert [e["name"] for e in fetch["env"]][-1] == "HF_TOKEN"
+    assert "HF_TOKEN" not in [e["name"] for e in engine["env"]]
+    (claim,) = [s for s in result.steps if s.type.endswith(":PersistentVolumeClaim")]
+    assert (claim.inputs["spec"]["storageClassName"], claim.inputs["spec"]["accessModes"]) == (
+        "shared",
+        ["ReadWriteMany"],
+    )
+    shipped = next(s for s in preview(stack).steps if s.type.endswith(":Deployment")).inputs["spec"]["template"]["spec"]
+    assert shipped["affinity"]["podAffinity"]  # ReadWriteOnce: all on one node
+
+
+@on_kubernetes
 def test_no_image_is_untagged_or_latest(shown: Record) -> None:
     images = [c["image"] for s in shown.steps for c in _containers(s.inputs)]
     assert images
@@ -84,15 +160,18 @@ def test_no_input_depends_on_what_only_up_can_know(shown: Record) -> None:
 def test_the_check_runs_again_when_the_digest_changes_and_comes_last(stack: str, shown: Record) -> None:
     (check,) = [s for s in shown.steps if s.name == "inference-check-run"]
     assert check.inputs["triggers"] == [plan(stack).digest]
-    deployments = {s.urn for s in shown.steps if s.type == "kubernetes:apps/v1:Deployment"}
+    kind, name = ("kubernetes:apps/v1:Deployment", None) if stack in ON_KUBERNETES else (None, "containers-ensure")
+    engines = {s.urn for s in shown.steps if s.type == kind or s.name == name}
     component = next(s for s in shown.steps if s.urn == check.parent)
-    assert deployments <= set(component.dependencies) | set(check.dependencies)
+    assert engines
+    assert engines <= set(component.dependencies) | set(check.dependencies)
 
 
 def test_outputs_show_the_derivation(stack: str, shown: Record) -> None:
     made = plan(stack)
     assert shown.outputs["planDigest"] == made.digest
-    assert shown.outputs["kubeconfig"] == f"~/.local/state/local-ai-lab/stacks/{stack}/kubeconfig"
+    kubeconfig = f"~/.local/state/local-ai-lab/stacks/{stack}/kubeconfig"
+    assert shown.outputs.get("kubeconfig") == (kubeconfig if stack in ON_KUBERNETES else None)
     for model in made.models:
         assert shown.outputs["endpoints"][model.name] == model.endpoint
         reasons = shown.outputs["models"][model.name]["decisions"]
@@ -110,9 +189,16 @@ def test_the_tree_is_the_golden_one(stack: str, shown: Record) -> None:
     assert_golden(f"trees/{stack}.txt", "\n".join(tree(shown)) + "\n")
 
 
+@on_kubernetes
 def test_the_manifests_are_the_golden_ones(stack: str, shown: Record) -> None:
-    objects = {f"{s.inputs['kind']} {s.inputs['metadata']['name']} {s.inputs['metadata'].get('namespace', '')}".strip(): dict(s.inputs)
-               for s in shown.steps if s.type.startswith("kubernetes:")}  # fmt: skip
+    objects = {}
+    for step in shown.steps:
+        if step.type.startswith("kubernetes:"):
+            metadata = step.inputs["metadata"]
+            name = f"{step.inputs['kind']} {metadata['name']} {metadata.get('namespace', '')}".strip()
+            objects[name] = dict(step.inputs)
+            if "local-ai-lab/owner" in (marks := metadata.get("annotations", {})):
+                objects[name] |= {"metadata": {**metadata, "annotations": {**marks, "local-ai-lab/owner": "OWNER"}}}
     assert_golden(f"manifests/{stack}.yaml", yaml.safe_dump(objects, sort_keys=True, width=140))
 
 
@@ -133,40 +219,37 @@ def test_no_pod_takes_what_a_scheduler_or_an_admin_should_give(shown: Record) ->
             assert "hostPath" not in str(step.inputs)
 
 
-@pytest.mark.parametrize("origin", STACKS)
+@pytest.mark.parametrize("origin", ON_KUBERNETES)
 def test_adding_a_model_adds_exactly_that_models_resources(origin: str) -> None:
-    def roomy(own: dict[str, Any]) -> None:
-        own["machine"] |= {"cpus": 16, "memoryGiB": 64}
-        if own["machine"]["kind"] == "nvidia":
-            own["machine"] |= {"gpus": 2, "platform": "linux"}
-            own["machine"].pop("wslMemoryGiB", None)
-
     def one_more(own: dict[str, Any]) -> None:
         roomy(own)
-        own["models"].append({**own["models"][0], "name": "second", "port": 30081})
+        own["models"].append({**own["models"][0], "name": "second", "replicas": 1, "port": 30090})
 
     before, after = preview(origin, roomy), preview(origin, one_more)
     added = {s.urn.split("::")[-1] for s in after.steps} - {s.urn.split("::")[-1] for s in before.steps}
-    assert added == {
-        "second", "second-weights", "second-account", "second-network", "second-disruption", "second-service", "second-endpoint",
-    }  # fmt: skip
-    assert len(after.steps) == len(before.steps) + 8  # the component and its Deployment share the name
+    parts = ["", "-account", "-network", "-disruption", "-service"]
+    parts += [] if origin in IN_A_NAMESPACE else ["-weights", "-endpoint"]
+    assert added == {f"second{part}" for part in parts}
+    assert len(after.steps) == len(before.steps) + len(parts) + 1  # the component and its Deployment share the name
     first = before.steps[0].urn.rpartition("::")[0]
     assert first
     kept = {s.urn: s for s in after.steps}
     changed = {s.name for s in before.steps if s.custom and kept[s.urn].inputs != s.inputs}
-    assert changed == {"inference-check-run"}  # it asks the new model too
+    # the check asks the new model too, and somebody else's cluster is asked whether it has room for it
+    assert changed == {"inference-check-run", *(["cluster-ensure"] if origin in IN_A_NAMESPACE else [])}
 
 
+@on_kubernetes
 def test_one_environment_value_changes_exactly_its_deployment_and_the_check(stack: str, shown: Record) -> None:
     def edit(own: dict[str, Any]) -> None:
         own["models"][0]["environment"] = {"VLLM_LOGGING_LEVEL": "DEBUG"}
 
     after = {s.urn: s for s in preview(stack, edit).steps}
     changed = {s.name for s in shown.steps if s.custom and after[s.urn].inputs != s.inputs}
-    assert changed == {plan(stack).models[0].name, "inference-check-run"}
+    assert changed == {*deployments(plan(stack), 1), "inference-check-run"}
 
 
+@on_kubernetes
 def test_a_key_guards_the_endpoint_and_is_never_shown(stack: str) -> None:
     def edit(own: dict[str, Any]) -> None:
         own["apiKey"] = "sk-canary-1234567890"
@@ -185,6 +268,7 @@ def test_a_key_guards_the_endpoint_and_is_never_shown(stack: str) -> None:
     assert any(s.type == "kubernetes:core/v1:Secret" for s in result.steps)
 
 
+@on_kubernetes
 def test_another_key_starts_new_pods_and_stays_secret(stack: str) -> None:
     def key(text: str):
         return lambda own: own.update(apiKey=text)
@@ -193,7 +277,7 @@ def test_another_key_starts_new_pods_and_stays_secret(stack: str) -> None:
     changed = {
         s.name for s in one.values() if s.type == "kubernetes:apps/v1:Deployment" and two[s.urn].inputs != s.inputs
     }
-    assert changed == {plan(stack).models[0].name}
+    assert changed == set(deployments(plan(stack)))
     assert "canary" not in str([s.to_json() for s in one.values()])
 
 
@@ -201,8 +285,47 @@ def test_host_state_of_the_machine_reaches_the_bootstrap(stack: str) -> None:
     folder = Path.home() / ".local/state/local-ai-lab/stacks" / stack
     folder.mkdir(parents=True)
     (folder / "cluster.json").write_text('{"epoch": 7}')
-    ensure = next(s for s in preview(stack).steps if s.name == "cluster-ensure")
+    ensure = next(s for s in preview(stack).steps if s.name in ("cluster-ensure", "containers-ensure"))
     assert ensure.inputs["environment"]["LAB_EPOCH"] == "7"
+
+
+@in_docker
+def test_containers_come_after_the_machine_knows_its_gpus_and_all_weights_are_there(stack: str, shown: Record) -> None:
+    steps = {s.name: s for s in shown.steps if s.custom}
+    ensure = steps["containers-ensure"]
+    weights = {s.urn for name, s in steps.items() if name.endswith("-weights")}
+    assert weights
+    assert weights <= set(ensure.dependencies)
+    component = next(s for s in shown.steps if s.urn == ensure.parent)
+    assert steps["nvidia-runtime-ensure"].urn in component.dependencies
+    assert not any(s.type.startswith(("kubernetes:", "pulumi:providers:")) for s in shown.steps)
+
+
+@in_docker
+def test_a_key_goes_to_docker_as_a_secret_and_into_no_argument_or_label(stack: str) -> None:
+    def edit(own: dict[str, Any]) -> None:
+        own |= {"apiKey": "sk-canary-1234567890", "huggingFaceToken": "hf_canary1234567890"}
+
+    result = preview(stack, edit)
+    assert result.ok
+    assert "canary" not in str(result.to_json()) + str(result.outputs)
+    (ensure,) = [s for s in result.steps if s.name == "containers-ensure"]
+    document = json.loads(ensure.inputs["environment"]["LAB_SPEC"])
+    assert document["x-api-key"] == {"vllm.env": "VLLM_API_KEY"}
+    assert ensure.inputs["environment"]["LAB_API_KEY"] == SECRET
+    for service in document["services"].values():
+        assert service["env_file"] == ["vllm.env"]
+        assert "VLLM_API_KEY" not in service["environment"]
+
+
+@in_docker
+def test_one_environment_value_changes_exactly_its_service(stack: str, shown: Record) -> None:
+    def edit(own: dict[str, Any]) -> None:
+        own["models"][0]["environment"] = {"VLLM_LOGGING_LEVEL": "DEBUG"}
+
+    after = {s.urn: s for s in preview(stack, edit).steps}
+    changed = {s.name for s in shown.steps if s.custom and after[s.urn].inputs != s.inputs}
+    assert changed == {"containers-ensure", "inference-check-run"}
 
 
 def _containers(inputs: Any) -> list[dict[str, Any]]:
@@ -218,3 +341,24 @@ def test_every_stack_file_of_the_repository_is_looked_at() -> None:
         == {p.name for p in ROOT.glob("Pulumi.*.yaml")}
         >= {"Pulumi.dev.yaml", "Pulumi.rtx2060.yaml"}
     )
+
+
+TRANSFORMED = """
+import pulumi
+def add(args):
+    if args.type_ == "kubernetes:apps/v1:Deployment":
+        args.props["metadata"] = {**args.props["metadata"], "labels": {**args.props["metadata"]["labels"], "team": "a"}}
+        return pulumi.ResourceTransformationResult(args.props, args.opts)
+pulumi.runtime.register_stack_transformation(add)
+"""
+
+
+def test_a_transformation_of_the_owner_reaches_the_objects(tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text(TRANSFORMED + (ROOT / "__main__.py").read_text())
+    config = {f"{PROJECT}:{key}": json.dumps(value) for key, value in configuration(STACKS[0]).items()}
+    shown = record(Program(tmp_path / "__main__.py", PROJECT, STACKS[0], config, frozenset()))
+    assert shown.ok, shown.diagnostics
+    labels = [s.inputs["metadata"]["labels"] for s in shown.steps if s.type.startswith("kubernetes:")]
+    found = [s for s in labels if s.get("team") == "a"]
+    deployments = [s for s in shown.steps if s.type == "kubernetes:apps/v1:Deployment"]
+    assert len(found) == len(deployments) > 0

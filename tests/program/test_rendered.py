@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from components.rendered import WITHHELD, Name, commands, objects
+from host.drivers import ownership
 from tests.support.registrations import SECRET
-from tests.support.stacks import ROOT, STACKS, configuration, plan, preview
+from tests.support.stacks import IN_DOCKER, ON_KUBERNETES, ROOT, STACKS, configuration, plan, preview, roomy
 
 FROM_THE_MACHINE = {"LAB_EPOCH"}  # what the bootstrap is told beside the plan
 Edit = Callable[[dict[str, Any]], Any]
@@ -23,19 +24,26 @@ def _with_secrets(own: dict[str, Any]) -> None:
 
 
 def _two_models(own: dict[str, Any]) -> None:
-    own["machine"] |= {"cpus": 16, "memoryGiB": 64}
-    if own["machine"]["kind"] == "nvidia":
-        own["machine"] |= {"gpus": 2, "platform": "linux"}
-        own["machine"].pop("wslMemoryGiB", None)
+    roomy(own)
     own["models"][0]["name"] = "models"  # as other resources are called too
-    own["models"].append({**copy.deepcopy(own["models"][0]), "name": "models-service", "port": 30081})
+    own["models"].append({**copy.deepcopy(own["models"][0]), "name": "models-service", "replicas": 1, "port": 30090})
 
 
 def _all(own: dict[str, Any]) -> None:
     _two_models(own)
     _with_secrets(own)
     own["models"][0]["environment"] = {"VLLM_LOGGING_LEVEL": "DEBUG"}
-    own["modelCache"] = {"path": "/srv/models"}
+    if own["cluster"]["driver"] == "existing":
+        own["cluster"]["storage"] = {"class": "fast", "sizeGiB": 500}
+    else:
+        own["modelCache"] = {"path": "/srv/models"}
+
+
+def _gateway(own: dict[str, Any]) -> None:
+    _two_models(own)
+    if own["cluster"]["driver"] != "existing":  # which has none yet
+        aliases = [{"name": "chat", "models": [{"model": model["name"]} for model in own["models"]]}]
+        own["gateway"] = {"kind": "envoy", "aliases": aliases, "affinity": {"by": "header", "name": "x-session-id"}}
 
 
 EDITS: dict[str, Edit | None] = {
@@ -43,17 +51,18 @@ EDITS: dict[str, Edit | None] = {
     "with secrets": _with_secrets,
     "two models": _two_models,
     "all at once": _all,
+    "behind a gateway": _gateway,
 }
 
 
 @pytest.mark.parametrize("edit", EDITS)
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", ON_KUBERNETES)
 def test_the_objects_are_those_that_the_program_registers(stack: str, edit: str) -> None:
-    ours = objects(plan(stack, EDITS[edit]))
+    ours = objects(plan(stack, EDITS[edit]), owner=ownership.checkout(stack))
     steps = [s for s in preview(stack, EDITS[edit]).steps if s.type.startswith("kubernetes:")]
     theirs = {Name(s.inputs["kind"], s.name): dict(s.inputs) for s in steps}
     assert ours.keys() == theirs.keys()
-    assert len(ours) >= 11
+    assert len(ours) >= 8
     for name, thing in theirs.items():
         assert ours[name] == _withheld(thing), name
     assert "canary" not in str(ours)
@@ -62,11 +71,11 @@ def test_the_objects_are_those_that_the_program_registers(stack: str, edit: str)
 def _withheld(thing: dict[str, Any]) -> dict[str, Any]:
     """A registered object with its secrets taken out as `objects` says that it does."""
     if thing["kind"] == "Secret":
-        assert thing.pop("stringData") in ({"apiKey": SECRET}, SECRET)
+        assert thing.pop("stringData") in ({"apiKey": SECRET}, {"token": SECRET}, SECRET)
         assert "data" not in thing
         thing["metadata"] = {**thing["metadata"], "annotations": {"local-ai-lab/withheld": "its data is secret"}}
     annotations = thing.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})
-    if "local-ai-lab/api-key" in annotations:
+    if annotations.get("local-ai-lab/api-key", "gateway") != "gateway":
         assert len(annotations["local-ai-lab/api-key"]) == 8
         annotations["local-ai-lab/api-key"] = WITHHELD
     return thing
@@ -85,7 +94,20 @@ def test_the_commands_are_those_that_the_program_registers(stack: str, edit: str
         assert tuple(theirs[name].get("triggers", ())) == command.triggers
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", IN_DOCKER)
+def test_commands_of_a_stack_with_a_gateway_hold_no_key(stack: str) -> None:
+    def edit(own: dict[str, Any]) -> None:
+        own["gateway"] = {"kind": "envoy"}
+
+    ours = commands(plan(stack, edit))
+    theirs = {s.name: s.inputs for s in preview(stack, edit).steps if s.type == "command:local:Command"}
+    assert ours.keys() == theirs.keys()
+    check = theirs["inference-check-run"]["environment"]
+    assert check["LAB_GATEWAY"] == f"~/.local/state/local-ai-lab/stacks/{stack}/gateway"
+    assert not [name for made in theirs.values() for name in made["environment"] if name == "LAB_API_KEY"]
+
+
+@pytest.mark.parametrize("stack", ON_KUBERNETES)
 def test_an_object_comes_after_all_that_it_depends_on(stack: str) -> None:
     order = list(objects(plan(stack, _all)))
     place = {}
@@ -111,7 +133,7 @@ def test_rendering_needs_neither_pulumi_nor_the_network() -> None:
         "import sys, json\n"
         "sys.addaudithook(lambda event, _: event.startswith('socket.') and sys.exit(event))\n"
         "import components.rendered\n"
-        "from stacks.planning.plan import Plan\n"
+        "from stacks.plan import Plan\n"
         "plan = Plan.from_json(sys.stdin.read())\n"
         "assert components.rendered.objects(plan) and components.rendered.commands(plan)\n"
         "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from host import command
+from host.system import command
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Call:
 
 @dataclass
 class Expected:
-    """Takes the place of host.command.run; `done` fails where a call is missing."""
+    """Takes the place of host.system.command.run; `done` fails where a call is missing."""
 
     calls: list[Call]
     made: list[list[str]] = field(default_factory=list)

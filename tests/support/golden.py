@@ -1,4 +1,4 @@
-"""Golden files: what a reviewer sees changing. LAB_UPDATE_GOLDEN=1 writes them anew."""
+"""Golden files: what a reviewer sees changing. LAB_UPDATE_GOLDEN=1 writes them again."""
 
 from __future__ import annotations
 

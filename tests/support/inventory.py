@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 _FOLDERS = (
-    "/etc/cni", "/opt/cni", "/usr/libexec/kubernetes", "/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/log/pods",
-    "/var/log/containers", "/run/containerd", "/run/netns", "/run/local-ai-lab", "/run/xtables.lock", "/run/flannel", "/etc/kubernetes", "/etc/systemd/system",
+    "/etc/cni", "/opt/cni", "/usr/libexec/kubernetes", "/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd",
+    "/var/lib/etcd", "/var/log/pods",
+    "/var/log/containers", "/run/containerd", "/run/netns", "/run/local-ai-lab", "/run/xtables.lock", "/run/flannel",
+    "/etc/kubernetes", "/etc/systemd/system",
 )  # fmt: skip
 _SETTINGS = ("vm", "kernel", "net/ipv4", "net/bridge", "net/netfilter", "fs/inotify")
 # These move by themselves.
@@ -33,7 +35,8 @@ def inventory(*clusters: str) -> dict[str, list[str]]:
     meanwhile, do not count.
     """
     return {
-        "processes": sorted({_command(p) for p in Path("/proc").iterdir() if p.name.isdigit() and not _is_others(p, clusters)} & _names_of_interest()),
+        "processes": sorted({_command(p) for p in Path("/proc").iterdir() if p.name.isdigit() and not _is_others(p,
+        clusters)} & _names_of_interest()),
         "mounts": sorted(" ".join(line.split()[3:5]) for line in Path("/proc/self/mountinfo").read_text().splitlines()),
         "links": sorted(p.name for p in Path("/sys/class/net").iterdir()),
         "routes": sorted(_run("ip", "route", "show", "table", "all").splitlines()),

@@ -16,14 +16,19 @@ class KillPoints:
 
     def __init__(self, at: int, module: ModuleType, name: str) -> None:
         self.count, self._at, self._lock = 0, at, threading.Lock()
-        popen, write = subprocess.Popen.__init__, getattr(module, name)
-        subprocess.Popen.__init__ = lambda *arguments, **options: self._around(popen, arguments, options)
-        setattr(module, name, lambda *arguments, **options: self._around(write, arguments, options))
+        self.trace(subprocess.Popen, "__init__")
+        self.trace(module, name)
+
+    def trace(self, owner: ModuleType | type, name: str) -> None:
+        """Counts a point before and one after each call of that function too."""
+        function = getattr(owner, name)
+        setattr(owner, name, lambda *arguments, **options: self._around(function, arguments, options))
 
     def _around(self, function, arguments, options):
         self._point()
-        function(*arguments, **options)
+        result = function(*arguments, **options)
         self._point()
+        return result
 
     def _point(self) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from host import __main__ as host
-from host import files
+from host.system import files
 from tests.support.kill_points import KillPoints
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from cli import down, up
+from cli.commands import down, up
 from cli.pulumi import events
 
 

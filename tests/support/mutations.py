@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from cli.schema import document as schema_document
+from cli.commands.schema import document as schema_document
 from stacks.settings import PROJECT
 from tests.support.stacks import ROOT
 
@@ -41,7 +41,6 @@ _ODD_TEXTS = (
     "/",
     LONG,
 )
-_ENVIRONMENT = ("models", 0, "environment")
 
 Path = tuple[str | int, ...]
 
@@ -124,6 +123,8 @@ def nodes(own: Mapping[str, Any]) -> Iterator[Node]:
             yield from walk((*path, key), inner, below, required=key in schema.get("required", ()))
         if isinstance(schema.get("additionalProperties"), Mapping):
             yield from walk((*path, "VLLM_LOGGING_LEVEL"), schema["additionalProperties"], None, required=False)
+        for inner in schema.get("patternProperties", {}).values():
+            yield from walk((*path, "pool"), inner, None, required=False)
 
     for key, schema in config["properties"].items():
         name = key.removeprefix(f"{PROJECT}:")
@@ -137,6 +138,8 @@ def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any], value: 
         if "$ref" in schema:
             schema = definitions[schema["$ref"].rpartition("/")[2]]
         elif "discriminator" in schema:
+            if value is None:  # which of them it would be nobody can tell
+                return {"type": "object", "properties": {}}, nullable
             chooser = schema["discriminator"]
             schema = {"$ref": chooser["mapping"][value[chooser["propertyName"]]]}
         elif "anyOf" in schema:
@@ -172,6 +175,9 @@ def _wrong_values(node: Node) -> Iterator[tuple[str, Any]]:
 
 
 def _out_of_range(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if "enum" in schema:
+        yield from ((f"not one of them {value}", value) for value in (min(schema["enum"]) - 1, max(schema["enum"]) + 1))
+        return
     low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema["maximum"]
     step = 1 if schema["type"] == "integer" else 0.001
     below = low if "exclusiveMinimum" in schema else low - step
@@ -198,18 +204,22 @@ def _odd_texts(node: Node) -> Iterator[str]:
             if len(text) > longest or not re.search(node.schema["pattern"].replace("$", r"\Z"), text)
         )
     else:  # an environment's value: almost anything goes
-        assert node.path[:3] == _ENVIRONMENT
+        assert (node.path[0], node.path[2]) == ("models", "environment"), node.path
         yield from ("a\x1b[31mb", "a\x00b", "a\u202eb", LONG)
 
 
 def _wrong_keys(node: Node) -> Iterator[str]:
     if "properties" in node.schema:
-        yield from ("zzz", "", "Kind", "a\x1b[31m", "名前", LONG)
+        if node.schema["properties"]:
+            yield from ("zzz", "", "Kind", "a\x1b[31m", "名前", LONG)
         for key in node.schema["properties"]:
             snake = re.sub(r"(?<=[a-z])([A-Z])", lambda m: "_" + m.group(1).lower(), key)
             if snake != key:
                 yield snake
                 return
+    elif patterns := node.schema.get("patternProperties"):  # a label's key: almost anything else goes
+        odd = ("", " ", "A B", "-x", "x-", "a/b/c", "/a", "a\x1b[31m", "名前", LONG)
+        yield from (key for key in odd if not any(re.search(p.replace("$", r"\Z"), key) for p in patterns))
     else:
         yield from (
             "lower",
@@ -246,7 +256,7 @@ def _changed(own: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
     for part in path[:-1]:
         here = here[part] if isinstance(part, int) else here.setdefault(part, {})
     if value is _REMOVE:
-        del here[path[-1]]
+        here.pop(path[-1], None)  # what is left out already is missing, too
     else:
         here[path[-1]] = value
     return changed

@@ -8,15 +8,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from host.system.machine import detected
+from stacks import names
+from stacks.plan import Plan
 from stacks.planning.build import build_plan
-from stacks.planning.plan import Plan
 from stacks.settings import PROJECT, SECRET_KEYS, Settings
-from stacks.stack_file import read_stack, stack_names
+from stacks.settings.stack_file import read_stack, stack_names
 from tests.support.recording import Program, record
 from tests.support.registrations import Record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STACKS = stack_names(ROOT)
+IN_DOCKER = [s for s in STACKS if read_stack(ROOT, s).own["cluster"]["driver"] == "docker"]
+ON_KUBERNETES = [s for s in STACKS if s not in IN_DOCKER]
+IN_A_NAMESPACE = [s for s in STACKS if read_stack(ROOT, s).own["cluster"]["driver"] == "existing"]
+"""Stacks in a cluster that is somebody else's."""
 
 
 def configuration(stack: str, edit: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
@@ -31,7 +37,7 @@ def plan(stack: str, edit: Callable[[dict[str, Any]], None] | None = None) -> Pl
     """The plan of the stack's edited configuration."""
     own = configuration(stack, edit)
     secrets = frozenset(SECRET_KEYS) & set(own)
-    return build_plan(Settings.from_config(own, secret_keys=secrets), stack=stack, secrets=secrets)
+    return build_plan(Settings.from_config(own, secret_keys=secrets, detected=detected()), stack=stack, secrets=secrets)
 
 
 def preview(stack: str, edit: Callable[[dict[str, Any]], None] | None = None) -> Record:
@@ -53,3 +59,22 @@ def tree(result: Record) -> list[str]:
     """`parent > type name`, a line each, sorted: what a rename or a move would change."""
     names = {s.urn: s.name for s in result.steps}
     return sorted(f"{names.get(s.parent, '')} > {s.type} {s.name}" for s in result.steps)
+
+
+def deployments(made: Plan, models: int | None = None) -> list[str]:
+    """The Deployments of the first so many models: one an engine where engines share a card."""
+    return [
+        names.engine_deployment(model.name, engine)
+        for model in made.models[:models]
+        for engine in range(model.replicas if made.shared_cards else 1)
+    ]
+
+
+def roomy(own: dict[str, Any]) -> None:
+    """An edit: a machine with room for one model more, on a card of its own."""
+    own["machine"] |= {"cpus": 64, "memoryGiB": 512}
+    if own["machine"]["kind"] == "nvidia":
+        own["machine"] |= {"gpus": own["machine"].get("gpus", 1) + 1, "platform": "linux"}
+        own["machine"].pop("wslMemoryGiB", None)
+        if "gpu" in own:  # engines that share: any of them may come to any card
+            own["machine"]["gpu"] = "a100-80gb"

@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stacks.planning.cards import Need, place
-from stacks.planning.roofline import Reads, shared_tokens_per_second
+from stacks.planning.gpus.cards import Need, place
+from stacks.planning.gpus.roofline import Reads, shared_tokens_per_second
 
 
 def _need(name: str, fixed: float, least: float, useful: float = 0.0, priority: int = 1, replica: int = 0) -> Need:
@@ -53,7 +53,8 @@ def test_a_packing_that_spreading_misses_is_found() -> None:
 NEEDS = st.lists(
     st.builds(
         Need,
-        st.sampled_from("abc"), st.integers(0, 3), st.integers(1, 8), st.integers(1, 4), st.integers(4, 9), st.integers(1, 3),
+        st.sampled_from("abc"), st.integers(0, 3), st.integers(1, 8), st.integers(1, 4), st.integers(4, 9),
+        st.integers(1, 3),
     ),
     max_size=8,
 )  # fmt: skip

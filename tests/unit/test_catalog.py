@@ -6,16 +6,17 @@ import pytest
 import yaml
 
 from stacks.catalog import Fact, load
-from stacks.catalog.schema import Image
+from stacks.catalog.entries import Unread
+from stacks.catalog.schema import Flag, Image
 from stacks.errors import CatalogError
-from stacks.planning.networks import network
+from stacks.planning.engines.vllm.networks import network
 from tests.support.stacks import ROOT
 
 
 def _numbers_without_source(value: Any, path: str, covered: bool) -> list[str]:
-    """Numbers that stand neither in a {value, source} pair nor in a map that names its own source."""
+    """Numbers that stand neither in a {value, kind, ref} fact nor in a map that names its own source."""
     if isinstance(value, dict):
-        covered = covered or "source" in value
+        covered = covered or "source" in value or {"kind", "ref"} <= set(value)
         return [
             p
             for k, v in value.items()
@@ -75,3 +76,43 @@ def test_every_model_has_a_network_with_a_cache_and_a_trained_length() -> None:
         shape = network(model)
         assert shape.caches or shape.encoder, name
         assert shape.max_positions > 0, name
+
+
+LAZY = """# a comment
+models:
+  # of the first
+  one:
+    since: "1.0"
+    source: a
+  two: # of the second
+    since: "1.0"
+    source: b
+    more: c
+"""
+
+
+def test_an_entry_is_read_when_it_is_asked_for_and_a_broken_one_breaks_only_itself() -> None:
+    found = Unread(Flag, LAZY, "models", "models.yaml")
+    assert (list(found), len(found), "two" in found, "three" in found) == (["one", "two"], 2, True, False)
+    assert found["one"].source == "a" and found["one"] is found["one"]
+    with pytest.raises(CatalogError, match="two contradicts the schema"):
+        found["two"]
+    with pytest.raises(KeyError):
+        found["three"]
+
+
+def test_an_error_names_the_line_of_the_file_and_two_of_one_id_are_refused() -> None:
+    broken = Unread(Flag, LAZY.replace("source: b", "source: [b"), "models", "models.yaml")
+    with pytest.raises(CatalogError, match=r"models\.yaml, line 1[01]: is not YAML"):
+        broken["two"]
+    with pytest.raises(CatalogError, match="two entries are called one"):
+        Unread(Flag, LAZY.replace("  two:", "  one:"), "models", "models.yaml")
+
+
+@pytest.mark.parametrize(("name", "key"), [("hardware", "gpus"), ("models", "models"), ("images", "images")])
+def test_what_is_read_entry_by_entry_is_what_the_whole_file_says(name: str, key: str) -> None:
+    whole = yaml.safe_load((ROOT / "stacks" / "catalog" / f"{name}.yaml").read_text())[key]
+    found = getattr(load(), key)
+    assert list(found) == list(whole)
+    for ident, document in whole.items():
+        assert found[ident] == type(found[ident]).model_validate(document)

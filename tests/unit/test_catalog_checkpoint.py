@@ -120,6 +120,51 @@ def test_the_task_follows_from_what_lies_beside_the_weights(tmp_path: Path, extr
     )
 
 
+CROSS = {
+    "architectures": ["XLMRobertaForSequenceClassification"], "model_type": "xlm-roberta", "hidden_size": 64,
+    "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 1000,
+    "max_position_embeddings": 130, "pad_token_id": 1, "torch_dtype": "bfloat16", "id2label": {"0": "LABEL_0"},
+}  # fmt: skip
+WHISPER = {
+    "architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper", "d_model": 64, "encoder_layers": 2,
+    "encoder_ffn_dim": 128, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 128,
+    "vocab_size": 1000, "num_mel_bins": 80, "max_source_positions": 1500, "max_target_positions": 448,
+    "torch_dtype": "bfloat16",
+}  # fmt: skip
+QWEN3 = {**LLAMA, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 16}
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "task"),
+    [
+        (CROSS, "m", "rerank"),
+        (WHISPER, "m", "transcription"),
+        (QWEN3, "Qwen3-Reranker-0.6B", "rerank"),
+        (QWEN3, "m", "completion"),
+    ],
+)
+def test_rerankers_and_models_for_speech_are_told_by_their_class_or_their_name(
+    tmp_path: Path, config: dict[str, Any], name: str, task: str
+) -> None:
+    files = {"config.json": config, "model.safetensors": WEIGHTS}
+    model = _entry(look(folder(tmp_path / name, files)), name="own")[1]
+    assert model.task == task
+    assert (model.hf_overrides is not None) == (name != "m")
+    assert model.devices == (("cuda",) if task == "transcription" else ("cuda", "cpu"))
+
+
+def test_the_template_of_an_original_reranker_is_named_where_it_has_one(tmp_path: Path) -> None:
+    files = {"config.json": QWEN3, "model.safetensors": WEIGHTS, "chat_template.jinja": "{{ x }}", "modules.json": "[]"}
+    model = _entry(look(folder(tmp_path / "Qwen3-Reranker-0.6B", files)), name="own")[1]
+    assert (model.task, model.chat_template) == ("rerank", "chat_template.jinja")
+
+
+def test_a_classifier_of_several_labels_is_no_reranker(tmp_path: Path) -> None:
+    config = {**CROSS, "id2label": {"0": "bad", "1": "good"}}
+    with pytest.raises(CheckpointError, match="sorts texts into 2 classes"):
+        _entry(look(folder(tmp_path / "m", {"config.json": config, "model.safetensors": WEIGHTS})))
+
+
 def test_the_licence_stands_in_the_model_card(tmp_path: Path) -> None:
     card = "---\nlanguage: en\nlicense: apache-2.0\n---\nlicense: not this\n"
     assert (
@@ -148,17 +193,24 @@ def test_a_quantization_of_a_shipped_model_joins_its_family(tmp_path: Path) -> N
         ({"config.json": "{", "model.safetensors": WEIGHTS}, "config.json is no JSON map"),
         ({"config.json": "[1]", "model.safetensors": WEIGHTS}, "config.json is no JSON map"),
         ({"config.json": "[" * 100_000, "model.safetensors": WEIGHTS}, "config.json is no JSON map"),
-        ({"config.json": LLAMA, "pytorch_model.bin": b"\x80\x04."}, "Python pickles only (pytorch_model.bin), which may run any code"),
+        ({"config.json": LLAMA, "pytorch_model.bin": b"\x80\x04."},
+         "Python pickles only (pytorch_model.bin), which may run any code"),
         ({"config.json": LLAMA, "model.Q4_K_M.gguf": b"GGUF"}, "its weights are GGUF"),
-        ({"config.json": {**LLAMA, "architectures": ["NoSuchModel"]}, "model.safetensors": WEIGHTS}, "does not know its architecture: NoSuchModel"),
-        ({"config.json": {**LLAMA, "architectures": []}, "model.safetensors": WEIGHTS}, "does not know its architecture: none"),
-        ({"config.json": {**LLAMA, "architectures": ["Phi4FlashForCausalLM"]}, "model.safetensors": WEIGHTS}, "no longer serves"),
+        ({"config.json": {**LLAMA, "architectures": ["NoSuchModel"]}, "model.safetensors": WEIGHTS},
+        "does not know its architecture: NoSuchModel"),
+        ({"config.json": {**LLAMA, "architectures": []}, "model.safetensors": WEIGHTS},
+        "does not know its architecture: none"),
+        ({"config.json": {**LLAMA, "architectures": ["Phi4FlashForCausalLM"]}, "model.safetensors": WEIGHTS},
+        "no longer serves"),
         ({"config.json": {**LLAMA, "model_type": None}, "model.safetensors": WEIGHTS}, "says no model_type"),
         ({"config.json": {**LLAMA, "hidden_size": None}, "model.safetensors": WEIGHTS}, "hidden_size"),
-        ({"config.json": {**LLAMA, "quantization_config": {"quant_method": "magic"}}, "model.safetensors": WEIGHTS}, "its quantization magic is none"),
-        ({"config.json": LLAMA, "model.safetensors": "version https://git-lfs.github.com/spec/v1\n"}, "Git LFS pointer"),
+        ({"config.json": {**LLAMA, "quantization_config": {"quant_method": "magic"}}, "model.safetensors": WEIGHTS},
+        "its quantization magic is none"),
+        ({"config.json": LLAMA, "model.safetensors": "version https://git-lfs.github.com/spec/v1\n"},
+        "Git LFS pointer"),
         ({"config.json": LLAMA, "model.safetensors": b"\x00" * 4096}, "is no safetensors file"),
-        ({"config.json": LLAMA, "model.safetensors": WEIGHTS, "model.safetensors.index.json": "{}"}, "index.json is unusable"),
+        ({"config.json": LLAMA, "model.safetensors": WEIGHTS, "model.safetensors.index.json": "{}"},
+        "index.json is unusable"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_with_the_reason(tmp_path: Path, files: dict[str, Any], said: str) -> None:

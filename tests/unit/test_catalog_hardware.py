@@ -84,7 +84,7 @@ def test_consumer_cards_have_a_figure_for_wsl2_and_cards_of_servers_have_none() 
 
 def test_unified_memory_is_flagged_where_the_processor_shares_it() -> None:
     assert {n for n, g in GPUS.items() if g.unified_memory} == {
-        "dgx-spark", "jetson-agx-orin-32gb", "jetson-agx-orin-64gb", "jetson-orin-nano-8gb",
+        "dgx-spark", "jetson-agx-orin-32gb", "jetson-agx-orin-64gb", "jetson-orin-nano-8gb", "jetson-thor",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: through its door, in a process of its own."""
+"""The command line as a user meets it: through the launcher, in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import json
 import os
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
-from cli.env import prepare
-from cli.schema import document
+from cli.commands import check, status, up
+from cli.commands.env import prepare
+from cli.commands.schema import document
+from host import __main__ as host
+from host.drivers import DRIVERS
 from stacks.errors import LabError
 from tests.support.stacks import ROOT, STACKS
+
+pytestmark = pytest.mark.long  # a process a test
 
 LAB = ROOT / "lab"
 
@@ -68,7 +74,8 @@ def test_manifests_are_written_where_they_are_wanted(tmp_path: Path) -> None:
     kinds = [yaml.safe_load(p.read_text())["kind"] for p in sorted((tmp_path / "out").iterdir())]
     assert kinds.index("Namespace") < kinds.index("Deployment")
     assert sorted(kinds) == sorted([
-        "Namespace", "NetworkPolicy", "StorageClass", "PersistentVolume", "PersistentVolumeClaim", "ServiceAccount", "NetworkPolicy",
+        "Namespace", "NetworkPolicy", "StorageClass", "PersistentVolume", "PersistentVolumeClaim", "ServiceAccount",
+        "NetworkPolicy",
         "PodDisruptionBudget", "Deployment", "Service", "Service",
     ])  # fmt: skip
 
@@ -77,7 +84,7 @@ def test_an_unknown_stack_names_the_known_ones() -> None:
     done = _lab("preview", "nope")
     assert done.returncode == 2
     assert "there is no stack file Pulumi.nope.yaml" in done.stderr
-    assert "dev, rtx2060" in done.stderr
+    assert ", ".join(STACKS) in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
@@ -184,7 +191,7 @@ def test_env_refuses_a_passphrase_that_others_can_read(monkeypatch: pytest.Monke
 def test_env_never_prints_the_passphrase(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from cli import env
+    from cli.commands import env
     from host.artifacts.pulumi import Pulumi
 
     _own_home(monkeypatch, tmp_path)
@@ -198,16 +205,15 @@ def test_env_never_prints_the_passphrase(
     assert (tmp_path / ".local/state/local-ai-lab/passphrase").read_text().strip() not in out
 
 
-@pytest.mark.parametrize("driver", ["minikube", "nvidia"])
 @pytest.mark.parametrize("verb", ["ensure", "status", "destroy"])
-def test_a_driver_that_is_not_implemented_says_so(driver: str, verb: str) -> None:
-    python = ROOT / ".venv/bin/python"
-    done = subprocess.run(
-        [python, "-m", "host", driver, verb], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
-    )
-    assert done.returncode == 1
-    assert f"driver {driver} is not implemented in this version" in done.stderr
-    assert "./lab plan" in done.stderr
+def test_a_driver_that_is_not_implemented_says_so(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(DRIVERS, "paper", None)
+    assert host.main(["paper", verb]) == 1
+    said = capsys.readouterr().err
+    assert "driver paper is not implemented in this version" in said
+    assert "./lab plan" in said
 
 
 def test_a_wrong_host_call_shows_the_frozen_entry() -> None:
@@ -220,16 +226,38 @@ def test_a_wrong_host_call_shows_the_frozen_entry() -> None:
         timeout=30,
     )
     assert done.returncode == 2
-    assert "python -m host {embedded|minikube|nvidia|models} {ensure|status|destroy}" in done.stderr
+    assert f"python -m host {{{'|'.join(DRIVERS)}}} {{ensure|status|destroy}}" in done.stderr
+
+
+def _deployed(command: str) -> Callable[[], None]:
+    """The command in this process, with the arguments that would make it work."""
+    return {
+        "up": lambda: up.run(ROOT, "rtx2060", yes=True, as_json=True),
+        "check": lambda: check.run(ROOT, "rtx2060", as_json=True),
+        "status": lambda: status.run(ROOT, "rtx2060", as_json=True),
+    }[command]
 
 
 @pytest.mark.parametrize("command", ["up", "check", "status"])
-def test_a_driver_that_is_not_implemented_is_said_before_anything_else(command: str) -> None:
-    done = _lab(command, "rtx2060", *(["--yes"] if command == "up" else []))
-    assert done.returncode == 2
-    assert "driver minikube is not implemented in this version" in done.stderr
-    assert "./lab plan rtx2060" in done.stderr
-    assert "driver minikube is not implemented in this version" in _lab("plan", "rtx2060").stdout
+def test_a_driver_that_is_not_implemented_is_said_before_anything_else(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.deployed.deployable", lambda _driver: False)
+    with pytest.raises(LabError, match="driver minikube is not implemented in this version") as raised:
+        _deployed(command)()
+    assert raised.value.exit_code == 2
+    assert "./lab plan rtx2060" in raised.value.remedy
+
+
+@pytest.mark.parametrize("command", ["up", "check", "status"])
+def test_root_is_told_before_anything_else_that_minikube_refuses_it(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("host.drivers.minikube.driver.os.geteuid", lambda: 0)
+    with pytest.raises(LabError, match="minikube's Docker driver refuses root") as raised:
+        _deployed(command)()
+    assert raised.value.exit_code == 2
+    assert raised.value.remedy.endswith("./lab up rtx2060")
 
 
 @pytest.mark.parametrize("command", ["up", "down", "check", "status", "refresh"])

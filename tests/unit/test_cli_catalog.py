@@ -15,8 +15,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-import cli.__main__ as door
-from cli import model_add
+import cli.__main__ as command_line
+from cli import models_app
+from cli.commands import model_add
 from stacks.catalog import load
 from stacks.errors import LabError
 from tests.support.checkpoints import COMMIT, LLAMA, Hub, folder, tiny_weights
@@ -27,19 +28,19 @@ FILES = {"config.json": json.dumps(LLAMA).encode(), "model.safetensors": tiny_we
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(door, "ROOT", tmp_path)
+    monkeypatch.setattr(models_app, "ROOT", tmp_path)
     return tmp_path
 
 
 def _lab(*arguments: str) -> str:
-    done = CliRunner().invoke(door.app, list(arguments), catch_exceptions=False)
+    done = CliRunner().invoke(command_line.app, list(arguments), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
 
 
 def _refused(*arguments: str) -> str:
     with pytest.raises(LabError) as caught:
-        CliRunner().invoke(door.app, list(arguments), catch_exceptions=False)
+        CliRunner().invoke(command_line.app, list(arguments), catch_exceptions=False)
     assert caught.value.exit_code == 2
     return str(caught.value)
 
@@ -54,7 +55,11 @@ def test_gpus_lists_every_card_with_its_figures(project: Path) -> None:
 
 def test_gpus_as_json_carries_value_and_source(project: Path) -> None:
     document = json.loads(_lab("gpus", "--json"))
-    assert document["l4"]["memory"]["linux"] == {"value": 21.96, "source": "vLLM log, public-log:59058689281"}
+    assert document["l4"]["memory"]["linux"] == {
+        "value": 21.96,
+        "kind": "measured",
+        "ref": "vLLM log, public-log:59058689281",
+    }
     assert len(document) == len(load().gpus)
 
 
@@ -79,6 +84,16 @@ def test_models_lists_the_shipped_ones_and_marks_ones_own(project: Path) -> None
     document = json.loads(_lab("models", "--json"))
     assert document["mine"]["own"] and not document["qwen3-8b"]["own"]
     assert document["qwen3-8b"]["kvBytesPerToken"] == 147_456
+
+
+def test_a_narrow_terminal_gets_the_title_and_a_block_for_each_model(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = _lab("models").splitlines()
+    assert lines[0].startswith("Models. GiB of weights on the device;")
+    assert max(map(len, lines)) <= 80
+    assert lines[lines.index("phi-2") + 1].startswith("    parameters 2.78B, GiB 5.18,")
 
 
 def test_a_broken_entry_of_ones_own_is_said_after_the_others(project: Path) -> None:
@@ -180,7 +195,7 @@ def test_add_reads_a_repository_from_the_hub(project: Path, served: str) -> None
     assert "has no revision dev" in _refused("model", "add", "owner/model", "--name", "x", "--revision", "dev")
 
 
-def test_the_door_prints_a_refusal_and_exits_with_2() -> None:
+def test_the_command_prints_a_refusal_and_exits_with_2() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cli", "model", "add", "no-such-folder"],
         cwd=ROOT,

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from cli import consent, down
-from host import command, models, state
-from host.models.place import Place
+from cli import consent
+from cli.commands import down
+from cli.deployed import Deployed
+from host.artifacts import models
+from host.artifacts.models.place import Place
+from host.drivers import ownership
+from host.drivers.ownership import Mark
+from host.system import command, state
 from stacks.errors import HostError, LabError
 from tests.conftest import ROOT
 
@@ -43,6 +51,34 @@ def _weights(cache: Path, name: str) -> Path:
 def test_nothing_recorded_says_so(project: Path) -> None:
     with pytest.raises(LabError, match="nothing of stack dev is recorded"):
         down.run(project, "dev", yes=True, purge=False, as_json=False)
+
+
+def test_a_minikube_profile_whose_state_was_lost_is_removed_without_asking_for_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Pulumi.yaml", "Pulumi.rtx2060.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    ours = ownership.this_stack("rtx2060", "minikube", "local-ai-lab")
+    path = ownership.mark_file("minikube", "local-ai-lab")
+    rights, removed = [], []
+
+    @contextlib.contextmanager
+    def root_rights(*, needed: bool) -> Iterator[None]:
+        rights.append(needed)
+        yield
+
+    def remove(target: Deployed) -> None:
+        removed.append(target.plan.cluster.name)
+        path.unlink()
+
+    monkeypatch.setattr(down, "root_rights", root_rights)
+    monkeypatch.setattr(down, "_remove_cluster", remove)
+    ownership.write(path, Mark(replace(ours, stack="other")))
+    with pytest.raises(LabError, match="nothing of stack rtx2060 is recorded"):
+        down.run(tmp_path, "rtx2060", yes=True, purge=False, as_json=False)
+    ownership.write(path, Mark(ours))
+    down.run(tmp_path, "rtx2060", yes=True, purge=False, as_json=False)
+    assert (removed, rights) == (["local-ai-lab"], [False])
 
 
 def test_a_purge_is_refused_while_another_stack_uses_the_caches(project: Path) -> None:

@@ -10,21 +10,14 @@ import pytest
 
 from cli.effects import IMMUTABLE, Effect, _op, effects
 from components import rendered
-from tests.support.stacks import STACKS, configuration, plan
+from tests.support.stacks import IN_A_NAMESPACE, IN_DOCKER, ON_KUBERNETES, configuration, deployments, plan, roomy
 
 Edit = Callable[[dict[str, Any]], Any]
 
 
-def _roomy(own: dict[str, Any]) -> None:
-    own["machine"] |= {"cpus": 16, "memoryGiB": 64}
-    if own["machine"]["kind"] == "nvidia":
-        own["machine"] |= {"gpus": 2, "platform": "linux"}
-        own["machine"].pop("wslMemoryGiB", None)
-
-
 def _another(own: dict[str, Any]) -> None:
-    _roomy(own)
-    own["models"].append({**copy.deepcopy(own["models"][0]), "name": "second", "port": 30081})
+    roomy(own)
+    own["models"].append({**copy.deepcopy(own["models"][0]), "name": "second", "replicas": 1, "port": 30090})
 
 
 def _key(own: dict[str, Any]) -> None:
@@ -37,7 +30,11 @@ def _what(before: Edit | None, after: Edit | None, stack: str) -> dict[str, str]
     return {f"{e.kind} {e.name}": f"{e.op}: {e.note}".removesuffix(": ") for e in found if e.op != "same"}
 
 
-every_stack = pytest.mark.parametrize("stack", STACKS)
+def _deployments(stack: str, models: int | None = None) -> list[str]:
+    return [f"Deployment {name}" for name in deployments(plan(stack), models)]
+
+
+every_stack = pytest.mark.parametrize("stack", ON_KUBERNETES)
 CHECK = {"Command inference-check-run": "replace: `python -m probes inference_check` runs on the machine"}
 RESTART = "update: its pods are restarted"
 
@@ -52,48 +49,68 @@ def test_the_same_plan_changes_nothing(stack: str) -> None:
 
 @every_stack
 def test_a_shorter_context_restarts_that_models_pods(stack: str) -> None:
-    name = plan(stack).models[0].name
-    changes = _what(None, lambda own: own["models"][0].update(contextTokens=1024), stack)
-    assert changes == {f"Deployment {name}": RESTART, **CHECK}
+    changes = _what(None, lambda own: own["models"][0].update(contextTokens=512), stack)
+    assert changes == {**dict.fromkeys(_deployments(stack, 1), RESTART), **CHECK}
 
 
 @every_stack
 def test_another_port_restarts_no_pod(stack: str) -> None:
     name = plan(stack).models[0].name
     changes = _what(None, lambda own: own["models"][0].update(port=30085), stack)
-    assert changes == {f"Service {name}-endpoint": "update", **CHECK}
+    assert changes == {**({} if stack in IN_A_NAMESPACE else {f"Service {name}-endpoint": "update"}), **CHECK}
 
 
 @every_stack
 def test_more_replicas_restart_no_pod(stack: str) -> None:
     def two(own: dict[str, Any]) -> None:
-        _roomy(own)
-        own["models"][0]["replicas"] = 2
+        roomy(own)
+        own["models"][0]["replicas"] = own["models"][0].get("replicas", 1) + 1
 
-    assert _what(_roomy, two, stack) == {f"Deployment {plan(stack).models[0].name}": "update", **CHECK}
+    made = plan(stack)
+    name, replicas = made.models[0].name, made.models[0].replicas
+    one_more = f"Deployment {name}-engine-{replicas}"
+    change = {one_more: "create"} if made.shared_cards else {f"Deployment {name}": "update"}
+    assert _what(roomy, two, stack) == {**change, **_asked_for_room(stack), **CHECK}
 
 
-@every_stack
+def _asked_for_room(stack: str) -> dict[str, str]:
+    """Somebody else's cluster is asked whether it has room for what is added."""
+    ran = "update: `python -m host existing ensure` runs on the machine"
+    return {"Command cluster-ensure": ran} if stack in IN_A_NAMESPACE else {}
+
+
+@pytest.mark.parametrize("stack", IN_A_NAMESPACE)
+def test_another_storage_class_replaces_the_claim_and_says_that_weights_go(stack: str) -> None:
+    changes = _what(None, lambda own: own["cluster"].update(storage={"class": "fast", "sizeGiB": 100}), stack)
+    assert changes == {
+        "PersistentVolumeClaim model-cache-claim": "replace: the weights in it go with it, and are fetched again",
+        **{f"Deployment {model.name}": RESTART for model in plan(stack).models},
+        **_asked_for_room(stack),
+        **CHECK,
+    }
+
+
+@pytest.mark.parametrize("stack", [s for s in ON_KUBERNETES if s not in IN_A_NAMESPACE])
 def test_another_cache_folder_replaces_the_volume_and_its_claim_and_says_that_weights_stay(stack: str) -> None:
     made = plan(stack)
-    name = made.models[0].name
+    ran = "update: `python -m host models ensure` runs on the machine"
     changes = _what(None, lambda own: own.update(modelCache={"path": "/srv/models"}), stack)
     if made.cluster.driver == "minikube":  # the folder is mounted into its node
         assert changes.pop("Command cluster-ensure") == "update: `python -m host minikube ensure` runs on the machine"
     assert changes == {
         "PersistentVolume model-cache-volume": "replace: the folder and the weights in it stay",
         "PersistentVolumeClaim model-cache-claim": "replace",
-        f"Deployment {name}": RESTART,
-        f"Command {name}-weights": "update: `python -m host models ensure` runs on the machine",
+        **dict.fromkeys(_deployments(stack), RESTART),
+        **{f"Command {model.name}-weights": ran for model in made.models},
         **CHECK,
     }
 
 
 @every_stack
 def test_a_key_comes_with_its_secret_and_new_pods_and_goes_alike(stack: str) -> None:
-    deployment = {f"Deployment {plan(stack).models[0].name}": RESTART}
-    assert _what(None, _key, stack) == {"Secret models-api-key": "create", **deployment, **CHECK}
-    assert _what(_key, None, stack) == {"Secret models-api-key": "delete", **deployment, **CHECK}
+    restarted = dict.fromkeys(_deployments(stack), RESTART)
+    assert _what(None, _key, stack) == {"Secret models-api-key": "create", **restarted, **CHECK}
+    assert _what(_key, None, stack) == {"Secret models-api-key": "delete", **restarted, **CHECK}
 
 
 @every_stack
@@ -104,18 +121,18 @@ def test_a_model_comes_and_goes_with_all_that_is_its_own(stack: str) -> None:
         "PodDisruptionBudget second-disruption",
         "Deployment second",
         "Service second-service",
-        "Service second-endpoint",
+        *(() if stack in IN_A_NAMESPACE else ("Service second-endpoint",)),
     )
-    came, went = _what(_roomy, _another, stack), _what(_another, _roomy, stack)
-    assert came == {
-        **dict.fromkeys(kinds, "create"),
-        "Command second-weights": "create: `python -m host models ensure` runs on the machine",
-        **CHECK,
-    }
+    came, went = _what(roomy, _another, stack), _what(_another, roomy, stack)
+    fetched = {"Command second-weights": "create: `python -m host models ensure` runs on the machine"}
     kept = {"Command second-weights": "delete: the weights stay in the cache"}
+    if stack in IN_A_NAMESPACE:
+        fetched = kept = _asked_for_room(stack)
+    assert came == {**dict.fromkeys(kinds, "create"), **fetched, **CHECK}
     assert went == {**dict.fromkeys(kinds, "delete"), **kept, **CHECK}
-    gone = [e for e in effects(plan(stack, _another), plan(stack, _roomy)) if e.op == "delete" and e.kind != "Command"]
-    assert gone[0] == Effect("delete", "second-endpoint", "Service")  # what came last goes first
+    gone = [e for e in effects(plan(stack, _another), plan(stack, roomy)) if e.op == "delete" and e.kind != "Command"]
+    last = "second-service" if stack in IN_A_NAMESPACE else "second-endpoint"
+    assert gone[0] == Effect("delete", last, "Service")  # what came last goes first
 
 
 @pytest.mark.parametrize(
@@ -134,7 +151,7 @@ def test_a_model_comes_and_goes_with_all_that_is_its_own(stack: str) -> None:
     ],
 )
 def test_a_field_that_cannot_change_in_place_replaces_its_object(kind: str, path: tuple[str, ...], op: str) -> None:
-    old = next(thing for name, thing in rendered.objects(plan(STACKS[0])).items() if name.kind == kind)
+    old = next(thing for name, thing in rendered.objects(plan(ON_KUBERNETES[0])).items() if name.kind == kind)
     new = copy.deepcopy(old)
     inner = new
     for key in path[:-1]:
@@ -147,6 +164,20 @@ def test_the_table_knows_every_kind_of_object() -> None:
     def nearly_all(own: dict[str, Any]) -> None:
         _another(own)
         _key(own)
+        if own["cluster"]["driver"] == "minikube":
+            own.setdefault("gpu", {})["runtimeClass"] = "nvidia"
 
-    assert {name.kind for stack in STACKS for name in rendered.objects(plan(stack, nearly_all))} == set(IMMUTABLE)
-    assert {configuration(stack)["machine"]["kind"] for stack in STACKS} == {"cpu", "nvidia"}
+    assert {name.kind for stack in ON_KUBERNETES for name in rendered.objects(plan(stack, nearly_all))} == set(
+        IMMUTABLE
+    )
+    assert {configuration(stack)["machine"]["kind"] for stack in ON_KUBERNETES} == {"cpu", "nvidia"}
+
+
+@pytest.mark.parametrize("stack", IN_DOCKER)
+def test_in_docker_every_change_of_a_model_is_one_of_the_compose_file(stack: str) -> None:
+    def shorter(own: dict[str, Any]) -> None:
+        own["models"][0]["contextTokens"] //= 2
+
+    found = {e.name: (e.op, e.note) for e in effects(plan(stack), plan(stack, shorter)) if e.op != "same"}
+    assert found["containers-ensure"] == ("update", "`python -m host docker ensure` runs on the machine")
+    assert set(found) == {"containers-ensure", "inference-check-run"}

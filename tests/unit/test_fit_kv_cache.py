@@ -10,45 +10,55 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stacks.planning.fit import GIB
-from stacks.planning.fit.hf_config import read_hf_config
-from stacks.planning.fit.kv_cache import Pool, pool
-from stacks.planning.fit.versions import behaviour
+from stacks.planning.engines.vllm.memory import GIB
+from stacks.planning.engines.vllm.memory.hf_config import read_hf_config
+from stacks.planning.engines.vllm.memory.kv_cache import Pool, pool
+from stacks.planning.engines.vllm.memory.versions import behaviour
 
 PHI3 = {
-    "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32,
-    "num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 32064, "max_position_embeddings": 4096, "sliding_window": 2047,
+    "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "hidden_size": 3072, "intermediate_size": 8192,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 32064, "max_position_embeddings": 4096,
+    "sliding_window": 2047,
     "tie_word_embeddings": False,
 }  # fmt: skip
 LLAMA8B = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
+    "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072,
     "tie_word_embeddings": False,
 }  # fmt: skip
 GEMMA27B = {
-    "model_type": "gemma3_text", "hidden_size": 5376, "intermediate_size": 21504, "num_hidden_layers": 62, "num_attention_heads": 32,
-    "num_key_value_heads": 16, "head_dim": 128, "vocab_size": 262208, "max_position_embeddings": 131072, "sliding_window": 1024,
+    "model_type": "gemma3_text", "hidden_size": 5376, "intermediate_size": 21504, "num_hidden_layers": 62,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 16, "head_dim": 128, "vocab_size": 262208, "max_position_embeddings": 131072,
+    "sliding_window": 1024,
     "sliding_window_pattern": 6,
 }  # fmt: skip
 QWEN27B = {
     "architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5",
     "text_config": {
-        "hidden_size": 5120, "intermediate_size": 17408, "num_hidden_layers": 64, "num_attention_heads": 24, "num_key_value_heads": 4,
+        "hidden_size": 5120, "intermediate_size": 17408, "num_hidden_layers": 64, "num_attention_heads": 24,
+        "num_key_value_heads": 4,
         "head_dim": 256, "vocab_size": 248320, "max_position_embeddings": 262144, "full_attention_interval": 4,
-        "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 48,
+        "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_num_key_heads": 16,
+        "linear_num_value_heads": 48,
         "linear_value_head_dim": 128, "mamba_ssm_dtype": "float32",
     },
 }  # fmt: skip
 DEEPSEEK_LITE = {
-    "architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2", "hidden_size": 2048, "intermediate_size": 10944,
-    "moe_intermediate_size": 1408, "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1,
-    "num_hidden_layers": 27, "num_attention_heads": 16, "num_key_value_heads": 16, "kv_lora_rank": 512, "qk_rope_head_dim": 64,
+    "architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2", "hidden_size": 2048,
+    "intermediate_size": 10944,
+    "moe_intermediate_size": 1408, "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6,
+    "first_k_dense_replace": 1,
+    "num_hidden_layers": 27, "num_attention_heads": 16, "num_key_value_heads": 16, "kv_lora_rank": 512,
+    "qk_rope_head_dim": 64,
     "qk_nope_head_dim": 128, "v_head_dim": 128, "vocab_size": 102400, "max_position_embeddings": 163840,
 }  # fmt: skip
 
 
-def paged(config: dict[str, Any], version: str = "0.33.0", engine: str = "V1", **options: Any) -> Pool:
-    return pool(read_hf_config(config), rules=behaviour(version, engine), **options)  # type: ignore[arg-type]
+def paged(config: dict[str, Any], version: str = "0.33.0", **options: Any) -> Pool:
+    return pool(read_hf_config(config), rules=behaviour(version), **options)
 
 
 def test_phi3_slides_in_every_layer_and_so_needs_one_block_more_than_the_textbook() -> None:
@@ -111,7 +121,7 @@ def test_the_null_block_is_held_back_from_030() -> None:
     assert found.holds(exactly + found.block_bytes, 4096)
 
 
-def test_printed_tokens_depend_on_the_length_since_020() -> None:
+def test_printed_tokens_depend_on_the_length_since_0201() -> None:
     assert (
         paged(QWEN27B, "0.27.1", kv_cache_dtype="fp8", states=2, tensor_parallel=2).tokens(8.91 * GIB, 131072)
         == 541_764
@@ -135,10 +145,10 @@ def test_a_longer_context_never_needs_less(length: int, more: int, model: dict[s
 @given(
     gib=st.floats(0.01, 100),
     model=st.sampled_from([PHI3, LLAMA8B, GEMMA27B, QWEN27B, DEEPSEEK_LITE]),
-    version=st.sampled_from(["0.6.3", "0.12.0", "0.33.0"]),
+    version=st.sampled_from(["0.10.2", "0.12.0", "0.20.0", "0.33.0"]),
 )
 def test_the_largest_length_fits_and_one_token_more_does_not(gib: float, model: dict[str, Any], version: str) -> None:
-    found = paged(model, version, "V0" if version == "0.6.3" else "V1")
+    found = paged(model, version)
     longest = found.largest_len(gib * GIB)
     assert longest == 0 or found.holds(gib * GIB, longest)
     assert longest >= 1 << 24 or not found.holds(gib * GIB, longest + 1)

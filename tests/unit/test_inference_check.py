@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from probes import causes, inference_check, rollout
+from probes import inference_check, rollout
 from probes.hops import Walk, table
 from probes.kubernetes_api import KubernetesApi
 
@@ -33,11 +33,31 @@ REPLICA_SETS = [
     }
     for name, revision in (("old", "1"), ("new", "2"))
 ]
+CRASHED = {
+    "metadata": {"name": "m-1", "labels": {"pod-template-hash": "new"}},
+    "status": {
+        "phase": "Running",
+        "containerStatuses": [
+            {
+                "restartCount": 4,
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"reason": "Error", "exitCode": 1}},
+            }
+        ],
+    },
+}
+LOG = (
+    "ERROR torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of "
+    "8.00 GiB\n"
+)
 SLICE = {"endpoints": [{"addresses": ["10.244.0.5"], "conditions": {"ready": True}}]}
-STREAM = 'data: {"choices":[{"delta":{"content":"Par"}}]}\n\ndata: {"choices":[{"delta":{"content":"is"}}]}\n\ndata: [DONE]\n\n'
+STREAM = (
+    'data: {"choices":[{"delta":{"content":"Par"}}]}\n\ndata: {"choices":[{"delta":{"content":"is"}}]}\n\ndata: '
+    "[DONE]\n\n"
+)
 
 
-class World:
+class Answers:
     """What the API server and the model server answer; tests break one thing."""
 
     def __init__(self) -> None:
@@ -52,7 +72,7 @@ class World:
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
-        lists = {"/api/v1/nodes": self.nodes, "/api/v1/namespaces/local-ai-models/pods": self.pods}
+        lists = {"/api/v1/nodes": self.nodes, "/api/v1/namespaces/box/pods": self.pods}
         if path.endswith("/deployments/m"):
             found = self.deployments.pop(0) if len(self.deployments) > 1 else (self.deployments or [None])[0]
             return (
@@ -60,6 +80,11 @@ class World:
                 if found
                 else httpx.Response(404, json={"kind": "Status", "status": "Failure"})
             )
+        if path.endswith("/events"):
+            return httpx.Response(200, json={"items": []})
+        if path.endswith("/log"):
+            assert request.url.params["previous"] == "true"
+            return httpx.Response(200, text=LOG)
         if path.endswith("/replicasets"):
             return httpx.Response(200, json={"items": REPLICA_SETS})
         if path in lists or path.endswith("/endpointslices"):
@@ -78,8 +103,8 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World()
+def world(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    made = Answers()
     client = httpx.Client
     monkeypatch.setattr(
         httpx,
@@ -92,10 +117,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def _check(**options: Any) -> Walk:
-    return inference_check.check("~/kubeconfig", "m", ENDPOINT, stack="dev", **options)
+    return inference_check.check("~/kubeconfig", "m", ENDPOINT, namespace="box", stack="dev", **options)
 
 
-def test_a_healthy_stack_is_walked_to_the_models_words(world: World) -> None:
+def test_a_healthy_stack_is_walked_to_the_models_words(world: Answers) -> None:
     walk = _check()
     assert walk.ok
     assert [h.name for h in walk.hops] == [
@@ -114,7 +139,7 @@ def test_a_healthy_stack_is_walked_to_the_models_words(world: World) -> None:
     assert "Kubernetes v1.36.3" in table(walk)
 
 
-BREAKS: dict[str, tuple[str, Callable[[World], None], str]] = {
+BREAKS: dict[str, tuple[str, Callable[[Answers], None], str]] = {
     "server not ready": ("cluster", lambda w: setattr(w, "ready", 500), "not ready"),
     "no node": ("node", lambda w: setattr(w, "nodes", []), "no node"),
     "node not ready": ("node", lambda w: setattr(w, "nodes", [{"metadata": {"name": "n"}, "status": {}}]), "not Ready"),
@@ -135,6 +160,7 @@ BREAKS: dict[str, tuple[str, Callable[[World], None], str]] = {
         "DiskPressure",
     ),
     "no pod": ("pod", lambda w: setattr(w, "pods", []), "no pod"),
+    "a pod that crashed": ("pod", lambda w: setattr(w, "pods", [CRASHED]), "the card ran out of memory: 2.00 GiB more"),
     "no endpoint": ("service", lambda w: setattr(w, "slices", []), "no ready endpoint"),
     "wrong model": (
         "/v1/models",
@@ -153,7 +179,7 @@ BREAKS: dict[str, tuple[str, Callable[[World], None], str]] = {
 
 
 @pytest.mark.parametrize("case", BREAKS)
-def test_the_first_broken_hop_is_named_and_ends_the_walk(world: World, case: str) -> None:
+def test_the_first_broken_hop_is_named_and_ends_the_walk(world: Answers, case: str) -> None:
     hop, harm, said = BREAKS[case]
     harm(world)
     walk = _check()
@@ -164,55 +190,16 @@ def test_the_first_broken_hop_is_named_and_ends_the_walk(world: World, case: str
     assert walk.failure and walk.failure.remedy
 
 
-def test_a_wrong_key_is_told_apart_from_a_broken_engine(world: World) -> None:
+def test_a_wrong_key_is_told_apart_from_a_broken_engine(world: Answers) -> None:
     world.key = "right"
     assert "refuses the key (401)" in str(_check(api_key="wrong").failure)
     assert _check(api_key="right").ok
 
 
-def test_the_key_is_in_no_output(world: World) -> None:
+def test_the_key_is_in_no_output(world: Answers) -> None:
     world.key = "canary-key"
     walk = _check(api_key="canary-key")
     assert "canary" not in table(walk) + json.dumps(walk.to_json())
-
-
-PODS = {
-    "OOMKilled": (
-        {
-            "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
-            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-        },
-        "memory limit",
-    ),
-    "ErrImageNeverPull": ({"state": {"waiting": {"reason": "ErrImageNeverPull"}}}, "builds and imports"),
-    "ImagePullBackOff": ({"state": {"waiting": {"reason": "ImagePullBackOff"}}}, "registry"),
-    "CrashLoopBackOff": ({"state": {"waiting": {"reason": "CrashLoopBackOff"}}}, "its log says why"),
-}
-
-
-@pytest.mark.parametrize("reason", PODS)
-def test_a_pods_state_gives_its_cause_and_what_helps(reason: str) -> None:
-    status, helps = PODS[reason]
-    cause = causes.of_pod({"status": {"containerStatuses": [status]}})
-    assert cause is not None
-    assert reason in cause.what
-    assert helps in cause.remedy
-
-
-def test_a_pod_that_nothing_can_hold_says_what_is_missing() -> None:
-    condition = {
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": "Unschedulable",
-        "message": "0/1 nodes: 1 Insufficient nvidia.com/gpu.",
-    }
-    cause = causes.of_pod({"status": {"conditions": [condition]}})
-    assert cause is not None
-    assert "device plugin" in cause.remedy
-
-
-def test_a_ready_pod_has_no_cause() -> None:
-    assert causes.of_pod(POD) is None
 
 
 def _deployment(**status: Any) -> dict[str, Any]:
@@ -239,7 +226,7 @@ def test_a_rollout_is_over_only_when_nothing_of_the_older_revision_is_left(name:
     assert rollout.unfinished(DEPLOYMENT, REPLICA_SETS, [POD]) == ""
 
 
-def test_a_rollout_under_way_is_waited_for_where_that_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollout_under_way_is_waited_for_where_that_is_asked(world: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollout.time, "sleep", lambda _seconds: None)
     monkeypatch.setattr(rollout, "_SAID_EVERY", 0.0)
     world.deployments = [_deployment(observedGeneration=1), _deployment(availableReplicas=0), DEPLOYMENT]
@@ -248,17 +235,17 @@ def test_a_rollout_under_way_is_waited_for_where_that_is_asked(world: World, mon
     assert ["has not seen" in told[0], "0 of 1 replicas available" in told[1], len(told)] == [True, True, 2]
 
 
-def test_a_rollout_under_way_is_named_with_its_pods_cause_where_nobody_waits(world: World) -> None:
+def test_a_rollout_under_way_is_named_with_its_pods_cause_where_nobody_waits(world: Answers) -> None:
     world.deployments = [_deployment(availableReplicas=0)]
     loading = {"phase": "Running", "conditions": [], "containerStatuses": [{"state": {"running": {}}}]}
     world.pods = [{**POD, "status": loading}]
     failure = _check().failure
     assert failure
-    assert "m: rollout is broken: 0 of 1 replicas available; pod m-1: runs and is not ready" in failure.message
+    assert "m: rollout is broken: 0 of 1 replicas available; pod m-1: the engine is still loading" in failure.message
 
 
 def test_a_rollout_that_never_ends_is_given_up_at_its_own_deadline(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 10_000, 20))
     monkeypatch.setattr(rollout.time, "monotonic", lambda: float(next(clock)))
@@ -269,9 +256,20 @@ def test_a_rollout_that_never_ends_is_given_up_at_its_own_deadline(
     assert "0 of 1 replicas available" in failure.message
 
 
-def test_a_deployment_that_was_deleted_by_hand_is_named(world: World) -> None:
+def test_a_deployment_that_was_deleted_by_hand_is_named(world: Answers) -> None:
     world.deployments = []
     failure = _check().failure
     assert failure
     assert "there is no Deployment m" in failure.message
     assert "./lab refresh dev" in failure.remedy
+
+
+def test_a_wait_ends_early_where_the_engine_can_never_start(world: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollout.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(rollout, "_SAID_EVERY", 0.0)
+    world.deployments, world.pods = [_deployment(availableReplicas=0)], [CRASHED]
+    told: list[str] = []
+    failure = _check(wait=told.append).failure
+    assert failure and told == []
+    assert "pod m-1: the card ran out of memory: 2.00 GiB more were wanted" in failure.message
+    assert "./lab plan dev" in failure.remedy

@@ -6,7 +6,7 @@ from stacks.catalog.legality import KvDtype
 from stacks.catalog.legality import load as table
 from stacks.catalog.quantization import SCHEMES
 from stacks.catalog.versions import parse
-from stacks.planning import legality
+from stacks.planning.engines.vllm import legality
 
 TURING, AMPERE, ADA, HOPPER, BLACKWELL = (7, 5), (8, 6), (8, 9), (9, 0), (12, 0)
 
@@ -46,7 +46,8 @@ def test_fp8_on_turing_before_marlin_is_refused_in_vllms_words() -> None:
     illegal = legality.check_quantization("fp8", TURING, "0.11.0")
     assert illegal
     assert illegal.would_say == (
-        "The quantization method fp8 is not supported for the current GPU. Minimum capability: 80. Current capability: 75."
+        "The quantization method fp8 is not supported for the current GPU. Minimum capability: 80. Current "
+        "capability: 75."
     )
     assert "awq" in illegal.nearest and "mxfp4" not in illegal.nearest
     assert legality.check_quantization("fp8", TURING, "0.31.0") is None

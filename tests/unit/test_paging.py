@@ -1,8 +1,8 @@
 """KV pages of the catalogue's models through the predictor, against figures from logs."""
 
 from stacks.catalog import load
-from stacks.planning.fit import EngineRun, kv_needed_gib, largest_len
-from stacks.planning.networks import network
+from stacks.planning.engines.vllm.memory import EngineRun, kv_needed_gib, largest_len
+from stacks.planning.engines.vllm.networks import network
 from tests.support.stacks import plan
 
 

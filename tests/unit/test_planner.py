@@ -6,16 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from host.system.machine import detected
 from stacks.catalog import Catalog, load
 from stacks.errors import PlanError
+from stacks.plan import ModelPlan, Plan
 from stacks.planning.build import build_plan, try_plan
 from stacks.planning.edits import apply_edits
-from stacks.planning.fit import Condition, EngineRun, Verdict, kv_needed_gib, predict
-from stacks.planning.networks import network
-from stacks.planning.plan import ModelPlan, Plan
+from stacks.planning.engines.vllm.memory import Condition, EngineRun, Verdict, kv_needed_gib, predict
+from stacks.planning.engines.vllm.networks import network
 from stacks.settings import Settings
 from tests.support.stacks import configuration
 
@@ -39,25 +40,25 @@ def config(*models: dict[str, Any], objective: str | None = None, **of_machine: 
     return {"machine": machine(**of_machine), "cluster": {"driver": "minikube"}, "models": numbered, **extra}
 
 
-def planned(own: dict[str, Any], *, sharing: bool = True, catalog: Catalog | None = None) -> Plan:
-    return build_plan(Settings.from_config(own), stack="test", sharing_layer=sharing, catalog=catalog)
+def planned(own: dict[str, Any], *, catalog: Catalog | None = None) -> Plan:
+    return build_plan(Settings.from_config(own, detected=detected()), stack="test", catalog=catalog)
 
 
 def argument(model: ModelPlan, flag: str) -> int:
     return int(model.args[model.args.index(flag) + 1])
 
 
-def refused(own: dict[str, Any], *, sharing: bool = True) -> PlanError:
+def refused(own: dict[str, Any]) -> PlanError:
     with pytest.raises(PlanError) as caught:
-        planned(own, sharing=sharing)
+        planned(own)
     return caught.value
 
 
-def every_proposal_plans_green(own: dict[str, Any], error: PlanError, *, sharing: bool = True) -> None:
+def every_proposal_plans_green(own: dict[str, Any], error: PlanError) -> None:
     assert error.proposals, error
     for proposal in error.proposals:
         assert str(proposal) in str(error)
-        planned(apply_edits(own, proposal.edits), sharing=sharing)
+        planned(apply_edits(own, proposal.edits))
 
 
 # The failures of the seed documents
@@ -91,7 +92,7 @@ def test_seed_000_at_0_40_is_refused_with_the_arithmetic_and_every_way_out_works
     error = refused(own)
     assert "phi-3-mini:" in str(error) and "0.40 x 8.00 GiB = 3.20 GiB budget" in str(error)
     assert any("no pin.gpuMemoryUtilization" in a for a in error.alternatives)
-    every_proposal_plans_green(own, error, sharing=False)
+    every_proposal_plans_green(own, error)
 
 
 def test_seed_000_two_pods_of_4_gb_are_oom_killed_on_16_gb_of_ram() -> None:
@@ -135,7 +136,8 @@ def test_seed_001_images_on_a_full_disk_meet_the_kubelets_eviction_threshold() -
 
 
 def test_the_2060_super_puts_nine_tenths_of_what_it_can_hold_to_work() -> None:
-    memory = planned(configuration("rtx2060")).models[0].memory
+    model = planned(configuration("rtx2060")).models[0]
+    memory, kv_bytes = model.memory, model.engine.kv_cache_memory_bytes
     fixed = (
         memory.desktop_gib
         + memory.context_gib
@@ -146,7 +148,7 @@ def test_the_2060_super_puts_nine_tenths_of_what_it_can_hold_to_work() -> None:
     )
     possible = memory.total_gib - fixed - memory.error_band_gib
     assert memory.kv_cache_gib >= 0.9 * possible
-    assert memory.kv_bytes and memory.kv_bytes == pytest.approx(memory.kv_cache_gib * 2**30, rel=0.001)
+    assert kv_bytes and kv_bytes == pytest.approx(memory.kv_cache_gib * 2**30, rel=0.001)
 
 
 def test_context_is_raised_to_what_the_model_was_trained_for() -> None:
@@ -190,14 +192,11 @@ def test_replicas_fill_the_cards_and_say_what_is_gained() -> None:
     assert plan.models[0].estimate.single_tokens_per_second == one.models[0].estimate.single_tokens_per_second
 
 
-def test_sharing_is_planned_and_the_deploy_path_says_that_the_layer_is_to_come() -> None:
-    own = config(wish(replicas=2), sharedCard=True)
-    plan = planned(own)
+def test_a_shared_card_is_offered_as_often_as_it_has_engines_and_these_start_one_after_another() -> None:
+    plan = planned(config(wish(replicas=2), sharedCard=True))
     assert [s.start_order for s in plan.cards[0].shares] == [0, 1]
-    assert [d.kind for d in plan.decisions if d.name == "sharedCard"] == ["stated"]
-    error = refused(own, sharing=False)
-    assert "sharing layer" in str(error)
-    every_proposal_plans_green(own, error, sharing=False)
+    assert [d.kind for d in plan.decisions if d.name == "gpu.sharing"] == ["derived"]
+    assert plan.nvidia and plan.nvidia.sharing.replicas == plan.nvidia.allocatable == 2
 
 
 def test_the_second_engine_of_a_card_finds_as_much_free_as_its_start_check_asks() -> None:
@@ -323,8 +322,10 @@ def with_memory(gpu: str, more: float) -> Catalog:
     return replace(catalog, gpus={**{gpu: card.model_copy(update={"memory": memory})}})
 
 
+@pytest.mark.long
 @QUICK
 @given(gpu=GPUS, model=MODELS, length=LENGTHS, requests=REQUESTS, replicas=st.integers(1, 3), more=st.floats(0.1, 16))
+@example(gpu="l4", model="llama-3.1-8b-instruct-awq", length=256, requests=1, replicas=3, more=1.0)
 def test_more_memory_never_fits_less(
     gpu: str, model: str, length: int, requests: int, replicas: int, more: float
 ) -> None:
@@ -380,6 +381,7 @@ def test_a_proposal_always_fits(gpu: str, wished: list[dict[str, Any]], shared: 
         assume(False)
 
 
+@pytest.mark.long
 def test_edits_after_a_model_was_taken_out_count_in_the_files_own_numbers() -> None:
     own = config(
         wish(name="a", model="llama-3.1-8b-instruct"), wish(name="b", model="llama-3.1-8b-instruct"), gpu="rtx-4060"
@@ -396,15 +398,19 @@ def told(engine: ModelPlan, plan: Plan, catalog: Catalog) -> EngineRun:
     card = catalog.gpu(plan.machine.gpu or "")
     memory, args = engine.memory, dict(zip(engine.args[1::2], engine.args[2::2], strict=False))
     return EngineRun(
-        architecture=network(model), version=engine.engine_version, total_gib=memory.total_gib, capability=card.capability,
+        architecture=network(model), version=engine.engine_version, total_gib=memory.total_gib,
+        capability=card.capability,
         free_gib=memory.total_gib - memory.desktop_gib - memory.context_gib - memory.neighbours_gib,
-        gpu_memory_utilization=float(args["--gpu-memory-utilization"]), kv_cache_memory_gib=int(args["--kv-cache-memory-bytes"]) / 2**30,
+        gpu_memory_utilization=float(args["--gpu-memory-utilization"]),
+        kv_cache_memory_gib=int(args["--kv-cache-memory-bytes"]) / 2**30,
         max_model_len=int(args["--max-model-len"]), max_num_seqs=int(args["--max-num-seqs"]),
         max_num_batched_tokens=int(args["--max-num-batched-tokens"]), enforce_eager="--enforce-eager" in engine.args,
-        dtype="bfloat16" if args["--dtype"] == "bfloat16" else "float16", quantization=model.quantization, checkpoint_gib=model.weights_gib.value,
+        dtype="bfloat16" if args["--dtype"] == "bfloat16" else "float16", quantization=model.quantization,
+        checkpoint_gib=model.weights_gib.value,
     )  # fmt: skip
 
 
+@pytest.mark.long
 @QUICK
 @given(
     gpu=GPUS,

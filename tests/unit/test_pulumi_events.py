@@ -94,7 +94,8 @@ def test_what_a_resource_says_meanwhile_is_status_and_what_it_complains_of_stays
         {"diagnosticEvent": {"urn": STACK, "message": "update failed\n", "severity": "error"}},
     )
     assert [(e.kind, e.text) for e in told] == [
-        ("started", ""), ("status", "[1/3] Finding Pods"), ("message", "port 30080 is taken"), ("failed", ""), ("message", "update failed"),
+        ("started", ""), ("status", "[1/3] Finding Pods"), ("message", "port 30080 is taken"), ("failed", ""),
+        ("message", "update failed"),
     ]  # fmt: skip
     assert outcome.messages == ["port 30080 is taken"]
     assert [d["severity"] for d in outcome.diagnostics] == ["error", "error"]

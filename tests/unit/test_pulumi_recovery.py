@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from cli.pulumi import recovery
+from cli.pulumi import backend, recovery
 from cli.pulumi.workspace import Workspace
 from host.artifacts.pulumi import Pulumi
 from tests.support.stacks import ROOT
@@ -41,9 +41,9 @@ def _program(path: Path) -> Path:
 
 
 def _locks() -> Path:
-    backend = recovery.local_backend(ROOT)
-    assert backend
-    folder = backend / ".pulumi/locks/organization/local-ai-lab/dev"
+    place = backend.local_backend(ROOT)
+    assert place
+    folder = place / ".pulumi/locks/organization/local-ai-lab/dev"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -93,8 +93,38 @@ def test_a_lock_that_cannot_be_read_is_left_alone() -> None:
 
 def test_a_remote_backend_has_no_locks_that_could_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
-    assert recovery.local_backend(ROOT) is None
+    assert backend.local_backend(ROOT) is None
     assert recovery.dead_locks(ROOT, "dev") == []
+
+
+def _attributes(name: str, text: str) -> Path:
+    place = backend.local_backend(ROOT)
+    assert place
+    path = place / ".pulumi" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_half_written_side_files_of_the_stack_go_and_whole_ones_and_other_stacks_stay() -> None:
+    broken = [
+        _attributes(name, text)
+        for name, text in (
+            ("meta.yaml.attrs", ""),
+            ("stacks/local-ai-lab/dev.json.attrs", ""),
+            ("stacks/local-ai-lab/dev.json.bak.attrs", '{"user.content'),
+            ("locks/organization/local-ai-lab/dev/a.json.attrs", ""),
+            ("history/local-ai-lab/dev/dev-1.history.json.attrs", ""),
+        )
+    ]
+    kept = [
+        _attributes("stacks/local-ai-lab/dev.json", ""),
+        _attributes("stacks/local-ai-lab/other.json.attrs", ""),
+        _attributes("history/local-ai-lab/dev/dev-2.history.json.attrs", "{}"),
+    ]
+    assert backend.remove_damaged_attributes(ROOT, "dev") == len(broken)
+    assert [path for path in [*broken, *kept] if path.exists()] == kept
+    assert backend.remove_damaged_attributes(ROOT, "dev") == 0
 
 
 class Recorded(Workspace):

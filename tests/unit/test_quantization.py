@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from stacks.catalog import load
 from stacks.catalog.quantization import METHODS, SCHEMES, UnknownQuantizationError, named, scheme
 from stacks.catalog.schema import Model
-from stacks.planning.fit.weights import bytes_per_weight
+from stacks.planning.engines.vllm.memory.weights import bytes_per_weight
 
 
 def _tensors(bits: int, kind: str = "int", *, inputs: bool = False, form: str = "pack-quantized") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from cli import root_rights
-from host import command
+from host.system import command
 from stacks.errors import LabError
 
 
@@ -33,7 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr("sys.stdin", _Terminal())
     monkeypatch.setattr(root_rights.shutil, "which", lambda _name: "/usr/bin/sudo")
-    monkeypatch.setattr(root_rights.subprocess, "run", ask)
+    monkeypatch.setattr(root_rights.command, "interactive", ask)
     monkeypatch.setattr(command, "can_be_root", lambda: os.geteuid() == 0 or bool(questions))
     return questions
 
@@ -77,7 +77,7 @@ def test_an_answer_that_makes_no_root_ends_it_with_exit_code_2(
             raise answer
         return answer  # 0 too: a sudo that is told to remember nothing
 
-    monkeypatch.setattr(root_rights.subprocess, "run", ask)
+    monkeypatch.setattr(root_rights.command, "interactive", ask)
     with pytest.raises(LabError, match="nothing was changed") as raised, root_rights.root_rights(needed=False):
         pytest.fail("nothing may be done")
     assert raised.value.exit_code == 2

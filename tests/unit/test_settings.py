@@ -22,7 +22,10 @@ GPU: dict[str, Any] = {
     "models": [{"name": "phi", "model": "phi-3-mini-4k-instruct-awq", "contextTokens": 4096}],
 }
 NAME_FORM = "name of lower-case letters, digits and hyphens, a letter first and no hyphen last, at most 40 characters"
-MODELS = "write models: and below it one entry for each, which begins with a hyphen: - name: ..., model: ..., contextTokens: ..."
+MODELS = (
+    "write models: and below it one entry for each, which begins with a hyphen: - name: ..., model: ..., "
+    "contextTokens: ..."
+)
 VLLM_PORT = "a Service of that name makes Kubernetes inject VLLM_PORT, which breaks vLLM"
 NAME = f"write name: phi-3-mini, or another {NAME_FORM}"
 SHARE = "write gpuMemoryUtilization: 0.85, or another number above 0 and at most 1"
@@ -81,8 +84,10 @@ def test_every_setting_of_a_gpu_machine_can_be_stated() -> None:
     }
     config["cluster"]["profile"] = "lab"
     config["models"][0] |= {
-        "engine": "vllm", "revision": "0123456789abcdef0123456789abcdef01234567", "concurrentRequests": 4, "replicas": 2, "port": 30095,
-        "environment": {"VLLM_LOGGING_LEVEL": "DEBUG", "LINES": "a\nb"}, "pin": {"gpuMemoryUtilization": 1, "memoryLimitGiB": 8},
+        "engine": "vllm", "revision": "0123456789abcdef0123456789abcdef01234567", "concurrentRequests": 4,
+        "replicas": 2, "port": 30095,
+        "environment": {"VLLM_LOGGING_LEVEL": "DEBUG", "LINES": "a\nb"}, "pin": {"gpuMemoryUtilization": 1,
+        "memoryLimitGiB": 8},
     }  # fmt: skip
     config |= {
         "modelCache": {"path": "~/models"},
@@ -105,8 +110,10 @@ def test_a_model_may_not_take_the_name_of_an_object_of_the_lab(name: str) -> Non
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        ("VLLM_CPU_KVCACHE_SPACE", "40"), ("HOME", "/nope"), ("HF_HUB_OFFLINE", "0"), ("CUDA_VISIBLE_DEVICES", "0"), ("LD_PRELOAD", "/x.so"),
-        ("PYTHONPATH", "/x"), ("HTTPS_PROXY", "http://user:pw@proxy"), ("SOME_PRIVATE_KEY", "x"), ("NOTE", "sk-abcdef123456"),
+        ("VLLM_CPU_KVCACHE_SPACE", "40"), ("HOME", "/nope"), ("HF_HUB_OFFLINE", "0"), ("CUDA_VISIBLE_DEVICES", "0"),
+        ("LD_PRELOAD", "/x.so"),
+        ("PYTHONPATH", "/x"), ("HTTPS_PROXY", "http://user:pw@proxy"), ("SOME_PRIVATE_KEY", "x"), ("NOTE",
+        "sk-abcdef123456"),
     ],
 )  # fmt: skip
 def test_the_environment_may_not_undo_the_plan_or_carry_a_secret(key: str, text: str) -> None:
@@ -129,12 +136,18 @@ def test_several_cards_under_wsl2_are_refused() -> None:
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("machine.memoryGiB", 1), ("machine.memoryGiB", 4096), ("machine.cpus", 1), ("machine.cpus", 1024), ("machine.diskFreeGiB", None),
-        ("machine.diskFreeGiB", 1_000_000), ("cluster.slot", 0), ("cluster.slot", 63), ("models.0.name", "a"), ("models.0.name", "a" * 40),
-        ("models.0.name", "a-1"), ("models.0.contextTokens", 16), ("models.0.contextTokens", 16_777_216), ("models.0.port", 30080),
-        ("models.0.port", 30095), ("models.0.replicas", 64), ("models.0.concurrentRequests", 4096), ("models.0.environment.EMPTY", ""),
-        ("models.0.environment.A", "x" * 4096), ("models.0.environment.NAME", "名前"), ("modelCache.path", "/srv/models"), ("modelCache.path", "~/m"),
-        ("models.0.pin.gpuMemoryUtilization", 0.001), ("models.0.pin.gpuMemoryUtilization", None), ("models.0.revision", None),
+        ("machine.memoryGiB", 1), ("machine.memoryGiB", 4096), ("machine.cpus", 1), ("machine.cpus", 1024),
+        ("machine.diskFreeGiB", None),
+        ("machine.diskFreeGiB", 1_000_000), ("cluster.slot", 0), ("cluster.slot", 63), ("models.0.name", "a"),
+        ("models.0.name", "a" * 40),
+        ("models.0.name", "a-1"), ("models.0.contextTokens", 16), ("models.0.contextTokens", 16_777_216),
+        ("models.0.port", 30080),
+        ("models.0.port", 30095), ("models.0.replicas", 64), ("models.0.concurrentRequests", 4096),
+        ("models.0.environment.EMPTY", ""),
+        ("models.0.environment.A", "x" * 4096), ("models.0.environment.NAME", "名前"),
+        ("modelCache.path", "/srv/models"), ("modelCache.path", "~/m"),
+        ("models.0.pin.gpuMemoryUtilization", 0.001), ("models.0.pin.gpuMemoryUtilization", None),
+        ("models.0.revision", None),
     ],
 )  # fmt: skip
 def test_values_at_the_very_edge_are_accepted(place: str, value: Any) -> None:
@@ -149,15 +162,20 @@ def test_values_at_the_very_edge_are_accepted(place: str, value: Any) -> None:
         ("machine.cpus", "two", ("machine.cpus", "'two' is not a whole number", CPUS)),
         ("machine.cpus", 1.5, ("machine.cpus", "1.5 is not a whole number", CPUS)),
         ("machine.cpus", True, ("machine.cpus", "true is not a whole number", CPUS)),
-        ("machine.cpus", None, ("machine.cpus", "is empty", CPUS)),
+        ("machine.cpus", None, ("machine.cpus", "is empty", CPUS.replace("write", "remove the line, or write"))),
         ("machine.diskFreeGiB", 1_000_001,
-            ("machine.diskFreeGiB", "1000001 is too large: the most is 1000000", "write diskFreeGiB: 100, or another whole number from 1 to 1000000")),
-        ("cluster.slot", 64, ("cluster.slot", "64 is too large: the most is 63", "write slot: 0, or another whole number from 0 to 63")),
-        ("cluster.slot", None, ("cluster.slot", "is empty", "remove the line, or write slot: 0, or another whole number from 0 to 63")),
+            ("machine.diskFreeGiB", "1000001 is too large: the most is 1000000",
+             "write diskFreeGiB: 100, or another whole number from 1 to 1000000")),
+        ("cluster.slot", 64, ("cluster.slot", "64 is too large: the most is 63",
+         "write slot: 0, or another whole number from 0 to 63")),
+        ("cluster.slot", None, ("cluster.slot", "is empty",
+         "remove the line, or write slot: 0, or another whole number from 0 to 63")),
         ("models.0.port", 8000, ("models[0].port", "8000 is too small: the least is 30080", PORT)),
         ("models.0.port", 65536, ("models[0].port", "65536 is too large: the most is 30095", PORT)),
-        ("models.0.name", "a" * 41, ("models[0].name", f"'{'a' * 41}' is too long: at most 40 characters are allowed", NAME)),
-        ("models.0.name", "a" * 300, ("models[0].name", "a text of 300 characters is too long: at most 40 characters are allowed", NAME)),
+        ("models.0.name", "a" * 41, ("models[0].name", f"'{'a' * 41}' is too long: at most 40 characters are allowed",
+        NAME)),
+        ("models.0.name", "a" * 300, ("models[0].name",
+         "a text of 300 characters is too long: at most 40 characters are allowed", NAME)),
         ("models.0.name", "Phi", ("models[0].name", "'Phi' does not have the right form", NAME)),
         ("models.0.name", "phi.3", ("models[0].name", "'phi.3' does not have the right form", NAME)),
         ("models.0.name", "phi-", ("models[0].name", "'phi-' does not have the right form", NAME)),
@@ -165,30 +183,45 @@ def test_values_at_the_very_edge_are_accepted(place: str, value: Any) -> None:
         ("models.0.name", "", ("models[0].name", "is empty", NAME)),
         ("models.0.name", 3, ("models[0].name", "3 is not a text", NAME)),
         ("models.0.name", "vllm", ("models[0].name", VLLM_PORT, "write another name, such as name: phi-3-mini")),
-        ("models.0.revision", "main", ("models[0].revision", "'main' does not have the right form", "write revision: and a commit in quotes: 40 digits and letters a to f")),
+        ("models.0.revision", "main", ("models[0].revision", "'main' does not have the right form",
+        "write revision: and a commit in quotes: 40 digits and letters a to f")),
         ("models.0.engine", "ollama", ("models[0].engine", "'ollama' is not known here", "write engine: vllm")),
         ("models.0.pin.gpuMemoryUtilization", 0, (SHARE_AT, "0 is too small: it must be above 0", SHARE)),
         ("models.0.pin.gpuMemoryUtilization", "90%", (SHARE_AT, "'90%' is not a number", SHARE)),
         ("models.0.pin.gpuMemoryUtilization", float("nan"), (SHARE_AT, "nan is not a finite number", SHARE)),
-        ("machine.kind", "amd", ("machine.kind", "'amd' is not known here", "write kind: cpu or kind: nvidia")),
-        ("machine.kind", None, ("machine.kind", "is missing", "write kind: cpu or kind: nvidia")),
-        ("cluster.driver", "kind", ("cluster.driver", "'kind' is not known here", "write driver: embedded or driver: minikube")),
-        ("machine", None, ("machine", "is empty", "write machine: and below it, indented, kind: cpu or kind: nvidia")),
-        ("machine", "cpu", ("machine", "'cpu' is not a map", "write machine: and below it, indented, kind: cpu or kind: nvidia")),
-        ("security", None, ("security", "is empty", "remove the line, or write security: and below it, indented, its settings: readOnlyRootFilesystem")),
+        ("machine.kind", "amd", ("machine.kind", "'amd' is not known here", "write kind: cpu or nvidia")),
+        ("machine.kind", None, ("machine.kind", "is missing", "write kind: cpu or nvidia")),
+        ("cluster.driver", "kind", ("cluster.driver", "'kind' is not known here",
+         "write driver: docker, embedded, existing, k3s or minikube")),
+        ("machine", None, ("machine", "is empty", "write machine: and below it, indented, kind: cpu or nvidia")),
+        ("machine", "cpu", ("machine", "'cpu' is not a map",
+         "write machine: and below it, indented, kind: cpu or nvidia")),
+        ("security", None, ("security", "is empty",
+         "remove the line, or write security: and below it, indented, its settings: readOnlyRootFilesystem")),
         ("security.readOnlyRootFilesystem", "yes",
-            ("security.readOnlyRootFilesystem", "'yes' is not true or false", "write readOnlyRootFilesystem: true or readOnlyRootFilesystem: false")),
+            ("security.readOnlyRootFilesystem", "'yes' is not true or false",
+             "write readOnlyRootFilesystem: true or false")),
         ("models", [], ("models", "is an empty list", MODELS)),
         ("models", {"name": "a"}, ("models", "a map is not a list", MODELS)),
-        ("hostChanges", "always", ("hostChanges", "'always' is not known here", "write hostChanges: ask or hostChanges: allow")),
-        ("modelCache.path", "models", ("modelCache.path", "'models' does not have the right form", f"write path: /var/lib/local-ai-lab/models, or another {PATH_FORM}")),
-        ("modelCache.path", "/srv//m", ("modelCache.path", "/srv//m holds '..', '.' or an empty part", "write it out in full, such as path: ~/models")),
-        ("modelCache.path", "/etc/m", ("modelCache.path", "/etc/m lies where the system, a cluster or Windows keeps its own files", "write another, such as path: ~/models")),
+        ("hostChanges", "always", ("hostChanges", "'always' is not known here",
+         "write hostChanges: ask or allow")),
+        ("modelCache.path", "models", ("modelCache.path", "'models' does not have the right form",
+        f"write path: /var/lib/local-ai-lab/models, or another {PATH_FORM}")),
+        ("modelCache.path", "/srv//m", ("modelCache.path", "/srv//m holds '..', '.' or an empty part",
+        "write it out in full, such as path: ~/models")),
+        ("modelCache.path", "/etc/m", ("modelCache.path",
+         "/etc/m lies where the system, a cluster or Windows keeps "
+         "its own files", "write another, such as path: ~/models")),
         ("modelCach", {}, ("modelCach", "no such setting: modelCach", "write modelCache instead, or remove it")),
-        ("zzz", 1, ("zzz", "no such setting: zzz", "remove it; known here: machine, cluster, models, objective, modelCache, security, hostChanges")),
-        ("machine.memory_gib", 24, ("machine.memory_gib", "no such setting: memory_gib", "write memoryGiB instead, or remove it")),
-        ("machine.gpu", "l40", ("machine.gpu", "no such setting: gpu", "remove it; known here: kind, platform, memoryGiB, cpus, diskFreeGiB, diskTotalGiB")),
-        ("models.0.environment", None, ("models[0].environment", "is empty", 'remove the line, or write environment: and below it, indented, NAME: "text"')),
+        ("zzz", 1, ("zzz", "no such setting: zzz",
+         "remove it; known here: machine, cluster, models, objective, gpu, modelCache, security, gateway, "
+         "hostChanges")),
+        ("machine.memory_gib", 24, ("machine.memory_gib", "no such setting: memory_gib",
+         "write memoryGiB instead, or remove it")),
+        ("machine.gpu", "l40", ("machine.gpu", "no such setting: gpu",
+         "remove it; known here: kind, platform, memoryGiB, cpus, diskFreeGiB, diskTotalGiB")),
+        ("models.0.environment", None, ("models[0].environment", "is empty", 'remove the line, or write environment: '
+                                                                             'and below it, indented, NAME: "text"')),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_answered_with_its_place_the_reason_and_what_to_type(
@@ -200,14 +233,21 @@ def test_a_wrong_value_is_answered_with_its_place_the_reason_and_what_to_type(
 @pytest.mark.parametrize(
     ("place", "value", "problem"),
     [
-        ("machine.nvidiaDriver", 581.29, ("machine.nvidiaDriver", "581.29 is not a text", 'write nvidiaDriver: "581.29", or another version in quotes, as nvidia-smi prints it')),
-        ("machine.wslMemoryGiB", 8, ("machine.wslMemoryGiB", "says what .wslconfig gives WSL2, and platform is linux", "remove it, or write platform: wsl2")),
-        ("machine.platform", "windows", ("machine.platform", "'windows' is not known here", "write platform: linux or platform: wsl2")),
+        ("machine.nvidiaDriver", 581.29, ("machine.nvidiaDriver", "581.29 is not a text",
+        'write nvidiaDriver: "581.29", or another version in quotes, as nvidia-smi prints it')),
+        ("machine.wslMemoryGiB", 8, ("machine.wslMemoryGiB", "says what .wslconfig gives WSL2, and platform is linux",
+        "remove it, or write platform: wsl2")),
+        ("machine.platform", "windows", ("machine.platform", "'windows' is not known here",
+         "write platform: linux or wsl2")),
         ("machine.gpu", "RTX 2060",
-            ("machine.gpu", "'RTX 2060' does not have the right form", "write gpu: rtx-2060-super, or another name from the catalogue, at most 80 characters")),
-        ("machine.display", "on", ("machine.display", "'on' is not true or false", "write display: true or display: false")),
-        ("machine.gpus", 17, ("machine.gpus", "17 is too large: the most is 16", "write gpus: 1, or another whole number from 1 to 16")),
-        ("cluster.driver", "embedded", ("cluster.driver", "embedded runs no GPU workload, and machine.kind is nvidia", "write driver: minikube, or in machine kind: cpu")),
+            ("machine.gpu", "'RTX 2060' does not have the right form",
+             "write gpu: rtx-2060-super, or another name from the catalogue, at most 80 characters")),
+        ("machine.display", "on", ("machine.display", "'on' is not true or false",
+         "write display: true or false")),
+        ("machine.gpus", 17, ("machine.gpus", "17 is too large: the most is 16",
+         "write gpus: 1, or another whole number from 1 to 16")),
+        ("cluster.driver", "embedded", ("cluster.driver", "embedded runs no GPU workload, and machine.kind is nvidia",
+        "write driver: minikube, or in machine kind: cpu")),
     ],
 )  # fmt: skip
 def test_a_wrong_value_for_a_gpu_machine_is_answered_too(place: str, value: Any, problem: tuple[str, str, str]) -> None:
@@ -243,7 +283,8 @@ def test_a_name_that_the_catalogue_does_not_know_is_refused_by_the_plan_with_the
         build_plan(Settings.from_config(config), stack="x")
     assert (
         caught.value.message
-        == "machine.gpu: the catalogue knows no GPU called rtx-2060\nmodels[0].model: the catalogue knows no model called phi-3-mini"
+        == "machine.gpu: the catalogue knows no GPU called rtx-2060\nmodels[0].model: the catalogue knows no model "
+        "called phi-3-mini"
     )
     assert "did you mean rtx-2060-12gb, rtx-2060-6gb or rtx-2060-super?" in caught.value.remedy
     assert "did you mean phi-3-mini-4k-instruct or phi-3-mini-4k-instruct-awq?" in caught.value.remedy
@@ -283,9 +324,12 @@ def test_everything_wrong_is_said_at_once_in_reading_order() -> None:
 @pytest.mark.parametrize(
     ("environment", "path"),
     [
-        ({"HF_TOKEN": "hf_topsecret"}, "HF_TOKEN"), ({"HF_TOKEN": ["hf_topsecret"]}, "HF_TOKEN"), ({"VLLM_API_KEY": "topsecret"}, "VLLM_API_KEY"),
-        ({"PASSWORD": {"a": "topsecret"}}, "PASSWORD"), ({"MY_SECRET": "topsecret" * 999}, "MY_SECRET"), ({"apikey": "topsecret"}, "apikey"),
-        ({"PLAIN": "topsecret\x00"}, "PLAIN"), ({"PIN": 1234567890}, "PIN"), ("HF_TOKEN=topsecret", ""), (["HF_TOKEN=topsecret"], ""),
+        ({"HF_TOKEN": "hf_topsecret"}, "HF_TOKEN"), ({"HF_TOKEN": ["hf_topsecret"]}, "HF_TOKEN"),
+        ({"VLLM_API_KEY": "topsecret"}, "VLLM_API_KEY"),
+        ({"PASSWORD": {"a": "topsecret"}}, "PASSWORD"), ({"MY_SECRET": "topsecret" * 999}, "MY_SECRET"),
+        ({"apikey": "topsecret"}, "apikey"),
+        ({"PLAIN": "topsecret\x00"}, "PLAIN"), ({"PIN": 1234567890}, "PIN"), ("HF_TOKEN=topsecret", ""),
+        (["HF_TOKEN=topsecret"], ""),
     ],
 )  # fmt: skip
 def test_the_value_of_an_environment_variable_is_never_shown(environment: Any, path: str) -> None:

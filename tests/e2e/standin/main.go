@@ -7,16 +7,45 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 )
 
-func name() string {
+// names are what --served-model-name says: the model's own, and its aliases.
+func names() []string {
+	found := []string{}
 	for i, word := range os.Args {
-		if word == "--served-model-name" && i+1 < len(os.Args) {
-			return os.Args[i+1]
+		if word == "--served-model-name" {
+			for _, name := range os.Args[i+1:] {
+				if strings.HasPrefix(name, "--") {
+					break
+				}
+				found = append(found, name)
+			}
 		}
 	}
-	return "stand-in"
+	return append(found, "stand-in")
+}
+
+// closed wants the key of VLLM_API_KEY, as vLLM does below /v1.
+func closed(answer http.HandlerFunc) http.HandlerFunc {
+	key := os.Getenv("VLLM_API_KEY")
+	return func(w http.ResponseWriter, r *http.Request) {
+		if key != "" && r.Header.Get("Authorization") != "Bearer "+key {
+			http.Error(w, `{"error": "Unauthorized"}`, http.StatusUnauthorized)
+			return
+		}
+		answer(w, r)
+	}
+}
+
+func models(w http.ResponseWriter, _ *http.Request) {
+	data := []map[string]string{}
+	for _, name := range names()[:max(1, len(names())-1)] {
+		data = append(data, map[string]string{"id": name})
+	}
+	json.NewEncoder(w).Encode(map[string]any{"data": data})
 }
 
 func chat(w http.ResponseWriter, r *http.Request) {
@@ -31,16 +60,36 @@ func chat(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "data: {\"choices\": [{\"delta\": {\"content\": \"stand-in\"}}]}\n\ndata: [DONE]\n\n")
 		return
 	}
-	fmt.Fprint(w, `{"choices": [{"message": {"role": "assistant", "content": "stand-in"}}], "usage": {"completion_tokens": 1}}`)
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"model": %q, "choices": [{"message": {"role": "assistant", "content": "stand-in"}}], "usage": {"completion_tokens": 1}}`, names()[0])
+}
+
+// fetch stands in for the image's Python, which is told REPOSITORY REVISION FOLDER... after -c and a program.
+func fetch(words []string) error {
+	for n := 0; n+2 < len(words); n += 3 {
+		if err := os.MkdirAll(words[n+2], 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(words[n+2], ".complete"), []byte(words[n]+"\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func main() {
+	if filepath.Base(os.Args[0]) == "python3" {
+		if err := fetch(os.Args[3:]); err != nil {
+			panic(err)
+		}
+		return
+	}
 	done := make(chan os.Signal, 1)
 	signal.Notify(done, syscall.SIGTERM)
 	go func() { <-done; os.Exit(0) }()
 	http.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {})
-	http.HandleFunc("/v1/models", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"data": [{"id": %q}]}`, name()) })
-	http.HandleFunc("/v1/chat/completions", chat)
+	http.HandleFunc("/v1/models", closed(models))
+	http.HandleFunc("/v1/chat/completions", closed(chat))
 	if err := http.ListenAndServe(":8000", nil); err != nil {
 		panic(err)
 	}

@@ -1,0 +1,3 @@
+module lab.local/deviceplugin
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module lab.local/plugin
+
+go 1.26.0

@@ -1,0 +1,24 @@
+"""Runs `python -m host existing VERB`, and kills it with SIGKILL at the N-th external command, request to the API
+server, write or removal: `killed_existing.py N VERB`.
+
+N = 0 kills nothing and prints how many such points the run had (last line of standard error: `points: COUNT`).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import httpx
+
+from host import __main__ as host
+from host.system import files
+from tests.support.kill_points import KillPoints
+
+if __name__ == "__main__":
+    points = KillPoints(int(sys.argv[1]), files, "write_atomic_bytes")
+    points.trace(httpx.Client, "send")
+    points.trace(Path, "unlink")
+    code = host.main(["existing", sys.argv[2]])
+    sys.stderr.write(f"points: {points.count}\n")
+    sys.exit(code)
