@@ -16,17 +16,17 @@ sys.path.insert(0, str(ROOT))
 
 from stacks.catalog import load  # noqa: E402
 from stacks.errors import Edit, PlanError  # noqa: E402
+from stacks.plan import Plan  # noqa: E402
 from stacks.planning.build import build_plan  # noqa: E402
 from stacks.planning.edits import apply_edits  # noqa: E402
-from stacks.planning.fit import EngineRun, Verdict, predict  # noqa: E402
-from stacks.planning.networks import network  # noqa: E402
-from stacks.planning.plan import Plan  # noqa: E402
-from stacks.planning.roofline import Reads  # noqa: E402
+from stacks.planning.engines.vllm.memory import EngineRun, Verdict, predict  # noqa: E402
+from stacks.planning.engines.vllm.networks import network  # noqa: E402
+from stacks.planning.gpus.roofline import Reads  # noqa: E402
 from stacks.settings import Settings  # noqa: E402
-from stacks.stack_file import read_stack  # noqa: E402
+from stacks.settings.stack_file import read_stack  # noqa: E402
 
 STACK = "rtx2060"  # an RTX 2060 SUPER under WSL2, whose owner wrote down what was tried
-SEED_ENGINE = "0.12.0"  # what the image tag `latest` was in December 2025
+ENGINE_BY_HAND = "0.12.0"  # the image tag `latest` of December 2025, when they were found
 SHARED_CONTEXT = 512  # tokens; what two engines hold beside two copies of the weights and two error bands
 # two engines need more RAM than the 16 GB of that machine
 LARGER = (Edit("machine.memoryGiB", 32), Edit("machine.wslMemoryGiB", 24))
@@ -35,16 +35,17 @@ LARGER = (Edit("machine.memoryGiB", 32), Edit("machine.wslMemoryGiB", 24))
 def planned(*edits: Edit) -> Plan:
     """The stack with edits, engines sharing the card where the edits want it."""
     own = apply_edits(read_stack(ROOT, STACK).own, edits)
-    return build_plan(Settings.from_config(own), stack=STACK, sharing_layer=True)
+    return build_plan(Settings.from_config(own), stack=STACK)
 
 
 def by_hand(utilization: float, context: int) -> dict[str, Any]:
-    """One row of what was tried: its flags, vLLM's defaults for the rest, on the 8.00 GiB card beside Windows' desktop."""
+    """One row of what was tried: its flags, vLLM's defaults for the rest, on the card beside Windows' desktop."""
     model = load().model("phi-3-mini-4k-instruct-awq")
     plan = planned()
     card = plan.cards[0]
     run = EngineRun(
-        architecture=network(model), version=SEED_ENGINE, total_gib=card.total_gib, free_gib=card.total_gib - card.desktop_gib - plan.models[0].memory.context_gib,
+        architecture=network(model), version=ENGINE_BY_HAND, total_gib=card.total_gib,
+        free_gib=card.total_gib - card.desktop_gib - plan.models[0].memory.context_gib,
         capability=(7, 5), wsl2=True, gpu_memory_utilization=utilization, max_model_len=context, max_num_seqs=256,
         max_num_batched_tokens=2048, dtype="float16", quantization="awq", checkpoint_gib=model.weights_gib.value,
     )  # fmt: skip
@@ -77,17 +78,18 @@ def by_hand_table() -> list[str]:
         row = by_hand(utilization, context)
         share = max(0.0, row["kv"]) / possible
         lines.append(
-            f"| {title} | {row['needed']:.2f} GiB | {row['kv']:.2f} GiB | {tokens(row['kv']):,} | {share:.0%} | {row['says']} |"
+            f"| {title} | {row['needed']:.2f} GiB | {row['kv']:.2f} GiB | {tokens(row['kv']):,} | {share:.0%} "
+            f"| {row['says']} |"
         )
     try:
         planned(*_two(1024))
-        lines.append("| wished: 1,024 tokens, 2 engines on the card | | | | | fits |")
+        lines.append("| asked for: 1,024 tokens, 2 engines on the card | | | | | fits |")
     except PlanError as error:
         ways = "; ".join(error.alternatives)
         needs = error.refusals[0].partition("sharing: ")[2].partition(" at least")[0]
         free = one.cards[0].total_gib - one.cards[0].desktop_gib
         verdict = f"refused: {needs} at least of {free:.2f} GiB; would fit: {ways}"
-        lines.append(f"| wished: 1,024 tokens, 2 engines on the card | | | | | {verdict} |")
+        lines.append(f"| asked for: 1,024 tokens, 2 engines on the card | | | | | {verdict} |")
     two = planned(*_two())
     for title, plan, engines in (
         ("derived: 4,096 tokens, 1 engine", one, 1),
@@ -98,7 +100,8 @@ def by_hand_table() -> list[str]:
             f" each, {engines * kv.kv_cache_gib:.2f} together" if engines > 1 else ""
         )
         lines.append(
-            f"| {title} | {kv.kv_needed_gib:.2f} GiB | {text} | {tokens(engines * kv.kv_cache_gib):,} | {engines * kv.kv_cache_gib / possible:.0%} | fits, band against it |"
+            f"| {title} | {kv.kv_needed_gib:.2f} GiB | {text} | {tokens(engines * kv.kv_cache_gib):,} "
+            f"| {engines * kv.kv_cache_gib / possible:.0%} | fits, with the error band taken off |"
         )
     return lines
 
@@ -106,13 +109,16 @@ def by_hand_table() -> list[str]:
 def _two(context: int = SHARED_CONTEXT) -> tuple[Edit, ...]:
     where = "models[0]"
     return (
-        *LARGER, Edit("machine.sharedCard", True), Edit(f"{where}.replicas", 2), Edit(f"{where}.contextTokens", context),
+        *LARGER,
+        Edit("machine.sharedCard", True),
+        Edit(f"{where}.replicas", 2),
+        Edit(f"{where}.contextTokens", context),
         Edit(f"{where}.concurrentRequests", 4),
-    )  # fmt: skip
+    )
 
 
 def replica_table() -> list[str]:
-    """Two engines on one card against one with the same wishes: what is really gained."""
+    """Two engines on one card against one that is asked for the same: what is gained."""
     one = planned(*LARGER, Edit("models[0].contextTokens", SHARED_CONTEXT), Edit("models[0].concurrentRequests", 8))
     two = planned(*_two())
     lines = ["| | 1 engine, 8 requests | 2 engines, 4 requests each | change |", "| --- | --- | --- | --- |"]
@@ -142,7 +148,7 @@ TABLES = {"by-hand": by_hand_table, "replicas": replica_table}
 
 
 def filled(text: str) -> str:
-    """The document with its tables computed anew."""
+    """The document with its tables computed again."""
     for name, table in TABLES.items():
         marked = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
         rows = "\n".join(table())
