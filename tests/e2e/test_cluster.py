@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shutil
 import signal
 import time
@@ -14,6 +13,7 @@ import pytest
 from host.drivers.embedded import cgroups, namespaces
 from host.system import command
 from tests.support.inventory import difference, inventory
+from tests.support.kill_points import chosen
 
 pytestmark = pytest.mark.e2e
 
@@ -240,9 +240,7 @@ def test_a_run_killed_anywhere_is_finished_by_the_next_and_leaves_nothing_behind
     cluster.host("ensure", kill_at=0)
     points = int(cluster.said.rsplit("points: ", 1)[1])
     cluster.host("destroy")
-    everything = os.environ.get("LAB_SLOW") == "1"
-    chosen = range(1, points + 1) if everything else sorted(random.sample(range(1, points + 1), 3))
-    for point in chosen:
+    for point in chosen(points, 3):
         print(f"killed at {point} of {points}", flush=True)
         cluster.host("ensure", kill_at=point)
         cluster.host("ensure")
@@ -259,9 +257,7 @@ def test_a_removal_killed_anywhere_is_finished_by_the_next(clusters):
     cluster.host("ensure")
     cluster.host("destroy", kill_at=0)
     points = int(cluster.said.rsplit("points: ", 1)[1])
-    for point in (
-        range(1, points + 1) if os.environ.get("LAB_SLOW") == "1" else sorted(random.sample(range(1, points + 1), 2))
-    ):
+    for point in chosen(points, 2):
         print(f"removal killed at {point} of {points}", flush=True)
         cluster.host("ensure")
         cluster.host("destroy", kill_at=point)

@@ -5,7 +5,6 @@ cluster.
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from tests.conftest import ROOT
 from tests.e2e import conftest
 from tests.e2e.conftest import Cluster
 from tests.support import stand_in_image
+from tests.support.kill_points import chosen
 
 pytestmark = pytest.mark.e2e
 
@@ -74,8 +74,7 @@ def test_an_import_killed_anywhere_is_finished_by_the_next(pair, offered):
     Cluster(*PLACES[0]).host("ensure")  # without the image: what is left to do is the import
     cluster.host("ensure", kill_at=0)
     points = int(cluster.said.rsplit("points: ", 1)[1])
-    everything = os.environ.get("LAB_SLOW") == "1"
-    for point in range(1, points + 1) if everything else sorted(random.sample(range(1, points + 1), 3)):
+    for point in chosen(points, 3):
         print(f"killed at {point} of {points}", flush=True)
         _ctr(cluster, "images", "remove", reference)
         _ctr(cluster, "snapshots", "remove", image.chain())

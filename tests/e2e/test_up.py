@@ -4,7 +4,6 @@ processors.
 
 import functools
 import os
-import random
 import re
 import shutil
 import signal
@@ -21,6 +20,7 @@ from stacks import names
 from tests.e2e.conftest import Cluster
 from tests.support import stand_in_image
 from tests.support.inventory import difference, inventory
+from tests.support.kill_points import EVERYTHING
 from tests.support.project_copy import ProjectCopy
 
 pytestmark = pytest.mark.e2e
@@ -172,13 +172,14 @@ def test_a_bare_machine_answers_and_is_bare_again_afterwards(lab):
 
 _slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
-EVERYTHING = os.environ.get("LAB_SLOW") == "1"
+_PLACES = {"lab": 3, "pulumi": 5, "interrupt": 7}
+"""At which of ten places of a run the default run ends which program."""
 
 
-def _points(count: int) -> list[int]:
-    """Ten points that are spread over a run, or one of them by chance."""
-    spread = sorted({1 + number * (count - 1) // 9 for number in range(10)})
-    return spread if EVERYTHING else random.sample(spread, 1)
+def _points(count: int, place: int) -> list[int]:
+    """Ten points that are spread over a run, or one of them."""
+    spread = [1 + number * (count - 1) // 9 for number in range(10)]
+    return sorted(set(spread)) if EVERYTHING else [spread[place]]
 
 
 _MEASURED: dict = {}
@@ -200,7 +201,7 @@ def _measured(quick: Lab) -> dict:
 @pytest.mark.parametrize("victim", ["lab", "pulumi", "interrupt"])
 def test_an_up_ended_anywhere_is_finished_by_the_next(quick, victim):
     before, whole = quick.inventory(), _measured(quick)
-    for point in _points(whole["up"]):
+    for point in _points(whole["up"], _PLACES[victim]):
         print(f"up: {victim} at {point} of {whole['up']}", flush=True)
         quick.killed(victim, point, "up")
         again = quick.up()
@@ -215,7 +216,7 @@ def test_an_up_ended_anywhere_is_finished_by_the_next(quick, victim):
 @pytest.mark.parametrize("victim", ["lab", _slow("pulumi"), _slow("interrupt")])
 def test_a_down_ended_anywhere_is_finished_by_the_next_and_up_answers_again(quick, victim):
     before, whole = quick.inventory(), _measured(quick)
-    for point in _points(whole["down"]):
+    for point in _points(whole["down"], _PLACES[victim]):
         print(f"down: {victim} at {point} of {whole['down']}", flush=True)
         quick.up()
         quick.killed(victim, point, "down")

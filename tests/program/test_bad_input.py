@@ -16,7 +16,7 @@ import pytest
 
 from cli.load import load_plan
 from stacks.errors import LabError, PlanError
-from tests.support.mutations import Case, cases
+from tests.support.mutations import Case, cases_of_all
 from tests.support.recording import STACK_TYPE
 from tests.support.stacks import ROOT, STACKS, configuration, preview, run
 
@@ -214,7 +214,7 @@ def _varied() -> list[str]:
     return list(found.values())
 
 
-CASES = [*BY_HAND, *(case for stack in _varied() for case in cases(stack))]
+CASES = [*BY_HAND, *cases_of_all(_varied())]
 every_case = pytest.mark.parametrize(
     "case", CASES, ids=lambda case: case.name.encode("ascii", "backslashreplace").decode()
 )

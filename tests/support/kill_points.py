@@ -10,6 +10,16 @@ import subprocess
 import threading
 from types import ModuleType
 
+EVERYTHING = os.environ.get("LAB_SLOW") == "1"
+"""Whether the long runs were asked for, which try every point."""
+
+
+def chosen(points: int, few: int) -> list[int]:
+    """The same `few` points of a run each time, evenly spread, or all of them with LAB_SLOW=1."""
+    if EVERYTHING:
+        return list(range(1, points + 1))
+    return [points * (2 * number + 1) // (2 * few) + 1 for number in range(few)]
+
 
 class KillPoints:
     """Traces `subprocess.Popen` and `module.name`, the function that writes state; `at` 0 kills nothing."""

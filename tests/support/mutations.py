@@ -6,9 +6,10 @@ Every case is invalid by the schema itself: a value that the schema allows is ne
 from __future__ import annotations
 
 import copy
+import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,12 +88,24 @@ class Node:
     nullable: bool
 
 
-def cases(stack: str) -> list[Case]:
-    """Every case for one shipped stack; names are unique."""
+def cases_of_all(stacks: Iterable[str]) -> list[Case]:
+    """Every case for several shipped stacks; what the schema says the same of at the same place is tried on the first
+    of them only.
+    """
+    tried: set[str] = set()
+    return [case for stack in stacks for case in cases(stack, tried)]
+
+
+def cases(stack: str, tried: set[str]) -> list[Case]:
+    """The cases for one shipped stack that are not among those `tried`, which grows; names are unique."""
     own = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
     own = {key.removeprefix(f"{PROJECT}:"): value for key, value in own.items() if not key.startswith("pulumi:")}
     found = {}
     for node in nodes(own):
+        place = json.dumps([[p if isinstance(p, str) else 0 for p in node.path], node.schema, node.nullable])
+        if place in tried:
+            continue
+        tried.add(place)
         for label, value in _wrong_values(node):
             found[f"{stack} {dotted(node.path)} {label}"] = (node.path, value, _named(node.path))
         if node.required:
