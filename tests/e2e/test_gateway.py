@@ -33,7 +33,12 @@ CHAT = "/v1/chat/completions"
 
 @pytest.fixture
 def lab(tmp_path: Path, stand_in: Path) -> Iterator[Lab]:
-    for made in _fresh(tmp_path / "lab", STACK, SLOT):
+    yield from two_models(tmp_path / "lab", stand_in)
+
+
+def two_models(folder: Path, stand_in: Path) -> Iterator[Lab]:
+    """A lab with two models of one stand-in each behind a gateway, made and removed."""
+    for made in _fresh(folder, STACK, SLOT):
         file = made.folder / f"Pulumi.{STACK}.yaml"
         told = yaml.safe_load(file.read_text())
         told["config"]["local-ai-lab:machine"]["cpus"] = 4

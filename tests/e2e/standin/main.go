@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // names are what --served-model-name says: the model's own, and its aliases.
@@ -51,12 +52,18 @@ func models(w http.ResponseWriter, _ *http.Request) {
 func chat(w http.ResponseWriter, r *http.Request) {
 	var asked struct {
 		Stream bool `json:"stream"`
+		Hold   int  `json:"hold"` // seconds that a stream lasts, a chunk a second: ours, vLLM knows no such field
 	}
 	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	if asked.Stream {
+		for range asked.Hold {
+			fmt.Fprint(w, "data: {\"choices\": [{\"delta\": {\"content\": \"stand-in\"}}]}\n\n")
+			w.(http.Flusher).Flush()
+			time.Sleep(time.Second)
+		}
 		fmt.Fprint(w, "data: {\"choices\": [{\"delta\": {\"content\": \"stand-in\"}}]}\n\ndata: [DONE]\n\n")
 		return
 	}

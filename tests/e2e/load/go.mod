@@ -1,0 +1,3 @@
+module lab.local/load
+
+go 1.26.0
