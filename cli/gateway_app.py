@@ -1,4 +1,6 @@
-"""`lab endpoint`, `lab keys` and `lab verify`: a stack's address, its clients, and whether it is closed to others."""
+"""`lab endpoint`, `lab keys`, `lab trust` and `lab verify`: a stack's address, its clients, and whether it is closed to
+others.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +45,17 @@ def register(app: typer.Typer) -> None:
         from cli.commands.keys import run
 
         run(ROOT, stack, action.value, name, as_json=json)
+
+    @app.command()
+    def trust(
+        stack: Stack,
+        pem: Annotated[bool, typer.Option("--pem", help="Print the certificate alone.")] = False,
+        json: Json = False,
+    ) -> None:
+        """Print how clients come to trust the certificate of a stack's gateway, on each system; changes nothing."""
+        from cli.commands.trust import run
+
+        run(ROOT, stack, pem=pem, as_json=json)
 
     @app.command()
     def verify(
