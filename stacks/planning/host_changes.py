@@ -30,7 +30,13 @@ def host_changes(
         )
     kept = "kubeconfig" if isinstance(cluster, KubernetesPlan) else "compose file"
     changes.append(
-        HostChange(kind="folder", what=f"{names.state_folder(inputs.stack)}: state, {kept} (0600)", root=False)
+        HostChange(
+            kind="folder",
+            what=f"{names.state_folder(inputs.stack)}: state, {kept} (0600)",
+            root=False,
+            note="beside it, in ~/.local/state/local-ai-lab: Pulumi's state and passphrase (0600), and which stack a "
+            "cluster belongs to",
+        )
     )
     fetched = {} if cluster.foreign else {w.directory: w for m in models for w in m.all_weights}
     for weights in fetched.values():

@@ -34,8 +34,8 @@ LAB_TEST_USER=0 exec "$@"
 """
 
 
-def attach() -> None:
-    """From now on this process is on the machine of LAB_TEST_MACHINE."""
+def attach(set_attribute: Callable[[Any, str, Any], None] = setattr) -> None:
+    """From now on this process is on the machine of LAB_TEST_MACHINE; `set_attribute` may be monkeypatch's."""
     folder = Path(os.environ[WHERE])
     from host.artifacts import releases
     from host.artifacts.models import hub
@@ -75,14 +75,14 @@ def attach() -> None:
     def there(name: str, version: str, cache: Path) -> Path | None:
         return folder / "release" if name == "k3s" else obtained(name, version, cache)
 
-    os.geteuid = lambda: int(os.environ[AS_USER])
+    set_attribute(os, "geteuid", lambda: int(os.environ[AS_USER]))
     for place, name, value in (
         (command, "run", on_this_machine), (hub, "make", weights), (toolkit, "_key", lambda _host: KEY),
         (releases, "obtain", release), (releases, "obtained", there), (k3s, "ROOT", folder / "root"),
         (nvidia, "ROOT", folder / "root"),
     ):  # fmt: skip
         assert hasattr(place, name), f"{place.__name__}.{name} is called otherwise now"
-        setattr(place, name, value)
+        set_attribute(place, name, value)
 
 
 def put_sudo(folder: Path) -> None:

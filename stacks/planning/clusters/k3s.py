@@ -16,6 +16,8 @@ CONFIG: Final = "/etc/rancher/k3s/config.yaml"
 """Where K3s reads its settings: docs.k3s.io, configuration file."""
 DATA: Final = "/var/lib/rancher/k3s"
 """K3s' own folder, which goes with it: no model cache may lie in it."""
+MARK: Final = "/var/lib/local-ai-lab/k3s.json"
+"""Whose the machine's one K3s is."""
 
 _PARTS = ("traefik", "servicelb", "metrics-server")
 _MEMORY_LEFT = "200Mi"  # below it the kubelet evicts pods before the machine starts to swap or to kill
@@ -65,13 +67,20 @@ class K3s:
                 root=True,
                 note="a K3s that the lab did not install is refused and never touched",
             ),
-            HostChange(kind="file", what=f"{CONFIG}, /etc/systemd/system/k3s.service", root=True),
+            HostChange(
+                kind="file",
+                what=f"{CONFIG}, /etc/systemd/system/k3s.service, {MARK}",
+                root=True,
+                note="the last one says which stack the K3s belongs to: no other stack changes it",
+            ),
             HostChange(
                 kind="cluster",
-                what=f"the service k3s: one-node cluster {plan.name}, ports 6443 and 10250, data in {DATA}",
+                what=f"the service k3s: one-node cluster {plan.name}, ports 6443 and 10250, data in {DATA} and "
+                "/var/lib/kubelet",
                 root=True,
                 command="systemctl enable --now k3s",
-                note="endpoints' ports are open on loopback only; flannel makes cni0 and flannel.1",
+                note="endpoints' ports are open on loopback only; K3s makes /etc/rancher/k3s/k3s.yaml, /run/k3s and "
+                "/run/flannel, the links cni0, flannel.1 and veth*, network namespaces cni-*, and rules of iptables",
             ),
         ]
 

@@ -48,7 +48,8 @@ def _change(step: NvidiaStep, host: NvidiaHostPlan) -> HostChange:
             kind="package",
             what=f"NVIDIA container toolkit {host.toolkit}, unless {host.toolkit_least} or newer is installed",
             root=True,
-            note=f"from NVIDIA's repository, its list and key; noted in /var/lib/local-ai-lab/nvidia.json{desktop}",
+            note=f"from NVIDIA's repository, whose list and key are written; the package's own service "
+            f"nvidia-cdi-refresh writes /var/run/cdi/nvidia.yaml; noted in /var/lib/local-ai-lab/nvidia.json{desktop}",
         )
     if step == "docker":
         return HostChange(
