@@ -49,3 +49,14 @@ def probe_command(
     return local.Command(
         name, create=f"{_PYTHON} -m probes {probe}", environment=dict(environment), triggers=list(triggers), opts=opts
     )
+
+
+def waiting_command(
+    name: str, probe: str, environment: Mapping[str, pulumi.Input[str]], *, opts: pulumi.ResourceOptions
+) -> local.Command:
+    """`python -m probes <probe>` before what depends on it, again whenever its environment changes.
+
+    No `triggers`: a replacement is none of what depends on it.
+    """
+    probes = f"{_PYTHON} -m probes {probe}"
+    return local.Command(name, create=probes, update=probes, environment=dict(environment), opts=opts)

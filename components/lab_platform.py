@@ -15,6 +15,7 @@ from components.cluster.namespace_manifests import marks
 from components.docker.containers import Containers, ContainersArgs
 from components.exports import exports
 from components.gateway.gateway import EnvoyGateway, EnvoyGatewayArgs, Gateway, GatewayArgs
+from components.gpu.allocatable_gpus import AllocatableGpus, AllocatableGpusArgs
 from components.gpu.device_plugin import DevicePlugin, DevicePluginArgs
 from components.gpu.device_plugin_patch import DevicePluginPatch, DevicePluginPatchArgs
 from components.gpu.nvidia_runtime import NvidiaRuntime, NvidiaRuntimeArgs
@@ -45,8 +46,8 @@ Made = tuple[Sequence[pulumi.Resource], Mapping[str, Any]]
 
 
 class LabPlatform(pulumi.ComponentResource):
-    """Creates: runtime, cluster, device plugin, namespace, cache, models, gateway, check, in this order; or runtime,
-    containers, check, where the target is plain Docker.
+    """Creates: runtime, cluster, device plugin and the wait for its GPUs, namespace, cache, models, gateway, check, in
+    this order; or runtime, containers, check, where the target is plain Docker.
     """
 
     exports: Mapping[str, Any]
@@ -132,7 +133,8 @@ class LabPlatform(pulumi.ComponentResource):
             patch_args = DevicePluginPatchArgs(nvidia.device_plugin, plan.kubernetes.identifier)
             return [DevicePluginPatch("device-plugin-patch", patch_args, self._on(cluster))]
         args = DevicePluginArgs(nvidia, nvidia.device_plugin, plan.kubernetes.kubernetes)
-        return [DevicePlugin("device-plugin", args, self._on(cluster))]
+        plugin = DevicePlugin("device-plugin", args, self._on(cluster))
+        return [plugin, AllocatableGpus("allocatable-gpus", AllocatableGpusArgs(plan), self._after(plugin))]
 
     def _after(self, *resources: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=list(resources))

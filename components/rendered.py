@@ -95,6 +95,15 @@ def commands(plan: Plan) -> dict[str, Command]:
         if plan.gateway:
             spec = {"LAB_STACK": plan.stack, "LAB_SPEC": envoy.secrets_spec(plan.gateway, plan.kubernetes)}
             found["gateway-secrets"] = Command("python -m host gateway ensure", spec)
+        if plan.nvidia and plan.nvidia.device_plugin and plan.nvidia.device_plugin.mode == "owned":
+            spec = {
+                "LAB_STACK": plan.stack,
+                "LAB_KUBECONFIG": plan.kubernetes.kubeconfig,
+                "LAB_NAMESPACE": plan.kubernetes.namespace,
+                "LAB_GPUS": str(plan.asked_gpus),
+                "LAB_DIGEST": plan.digest,
+            }
+            found["allocatable-gpus-run"] = Command("python -m probes allocatable_gpus", spec)
     folder = plan.cache_folder
     for served in plan.models if folder else ():
         for name, weights in zip((served.name, f"{served.name}-draft"), served.all_weights, strict=False):

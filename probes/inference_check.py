@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from probes import model_hops, rollout, task_hops
+from probes import gpus, model_hops, rollout, task_hops
 from probes.containers import Container
 from probes.docker_api import DockerApi
 from probes.gateway import GatewayAccess
@@ -45,16 +45,16 @@ def check(
     """Walks all hops of one model; a broken one ends the walk and is its `failure`.
 
     With `wait` a rollout that is under way is waited for, at most until its own deadline, and `wait` is told of it
-    every ten seconds. With `forward` the cluster is somebody else's: its nodes are not looked at, and the model is
-    asked through the API server, since nothing is published. `gateway` is the gateway that is asked, if the stack has
-    one.
+    every ten seconds; one that lacks GPUs is waited for as long as a device plugin takes to restart. With `forward` the
+    cluster is somebody else's: its nodes are not looked at, and the model is asked through the API server, since
+    nothing is published. `gateway` is the gateway that is asked, if the stack has one.
     """
     walk = Walk(model, endpoint)
     api: list[KubernetesApi] = []
     walk.hop("cluster", lambda: _cluster(kubeconfig, api, stack))
     if not forward:
         walk.hop("node", lambda: _node(api[0], stack))
-    walk.hop("rollout", lambda: _rollout(Pods(api[0], namespace, model, stack), stack, wait))
+    walk.hop("rollout", lambda: _rollout(Pods(api[0], namespace, model, stack), stack, wait, bounded=not forward))
     walk.hop("pod", lambda: _pod(Pods(api[0], namespace, model, stack), stack))
     service = model if forward or gateway else names.endpoint_service(model)
     walk.hop("service", lambda: _service(api[0], namespace, service))
@@ -184,12 +184,16 @@ def _node(api: KubernetesApi, stack: str) -> str:
     return ", ".join(n["metadata"]["name"] for n in nodes)
 
 
-def _rollout(pods: Pods, stack: str, wait: Callable[[str], None] | None) -> str:
+def _rollout(pods: Pods, stack: str, wait: Callable[[str], None] | None, *, bounded: bool) -> str:
+    """`bounded`: nobody adds a node with GPUs for a pod that waits, as an autoscaler of somebody else's cluster may."""
+    shortage = gpus.Shortage(pods.api, pods.namespace, stack)
+
+    def hopeless() -> bool:
+        return pods.problem(final=True) is not None or (bounded and shortage.lasts(pods.problem()))
+
     try:
         missing = (
-            rollout.wait(
-                pods.api, pods.namespace, pods.model, wait, stack=stack, hopeless=lambda: pods.problem(final=True)
-            )
+            rollout.wait(pods.api, pods.namespace, pods.model, wait, stack=stack, hopeless=hopeless)
             if wait
             else rollout.look(pods.api, pods.namespace, pods.model, stack=stack)[0]
         )
@@ -199,7 +203,7 @@ def _rollout(pods: Pods, stack: str, wait: Callable[[str], None] | None) -> str:
         ) from None
     if not missing:
         return "complete"
-    if problem := pods.problem():
+    if problem := shortage.problem or pods.problem():
         raise failed(problem, f"{missing}; ")
     raise CheckFailed(missing, remedy=f"wait, then type: ./lab check {stack}")
 

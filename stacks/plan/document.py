@@ -65,6 +65,11 @@ class Plan(Part):
         return self.model_cache.host_path if isinstance(self.model_cache, ModelCachePlan) else None
 
     @property
+    def asked_gpus(self) -> int:
+        """How many nvidia.com/gpu the pods of all models ask for."""
+        return sum(model.resources.gpus * model.replicas for model in self.models)
+
+    @property
     def start_order(self) -> tuple[ModelPlan, ...]:
         """The models as they start: one after another where they share cards, else in any order."""
         first: dict[str, int] = {}

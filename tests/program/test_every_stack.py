@@ -167,6 +167,20 @@ def test_the_check_runs_again_when_the_digest_changes_and_comes_last(stack: str,
     assert engines <= set(component.dependencies) | set(check.dependencies)
 
 
+@on_kubernetes
+def test_no_pod_asks_for_a_gpu_before_the_node_offers_what_all_ask_for(stack: str, shown: Record) -> None:
+    names = waits(shown)
+    assert bool(names) == bool((nvidia := plan(stack).nvidia) and nvidia.device_plugin.mode == "owned")
+    for wait in (s for s in shown.steps if s.name in names):
+        assert wait.inputs["update"] == wait.inputs["create"]  # in place: nothing that depends on it is replaced
+        asked = [(s, c) for s in shown.steps if s.type.endswith(":Deployment") for c in _containers(s.inputs)]
+        limits = [s.inputs["spec"]["replicas"] * int(c["resources"]["limits"]["nvidia.com/gpu"]) for s, c in asked]
+        assert int(wait.inputs["environment"]["LAB_GPUS"]) == sum(limits) > 0
+        by_urn = {s.urn: s for s in shown.steps}
+        for deployment, _ in asked:
+            assert wait.urn in {*deployment.dependencies, *by_urn[deployment.parent].dependencies}
+
+
 def test_outputs_show_the_derivation(stack: str, shown: Record) -> None:
     made = plan(stack)
     assert shown.outputs["planDigest"] == made.digest
@@ -236,7 +250,13 @@ def test_adding_a_model_adds_exactly_that_models_resources(origin: str) -> None:
     kept = {s.urn: s for s in after.steps}
     changed = {s.name for s in before.steps if s.custom and kept[s.urn].inputs != s.inputs}
     # the check asks the new model too, and somebody else's cluster is asked whether it has room for it
-    assert changed == {"inference-check-run", *(["cluster-ensure"] if origin in IN_A_NAMESPACE else [])}
+    foreign = ["cluster-ensure"] if origin in IN_A_NAMESPACE else []
+    assert changed == {"inference-check-run", *waits(before), *foreign}
+
+
+def waits(record: Record) -> list[str]:
+    """The Command that waits for GPUs before any pod asks for one, where the stack's own device plugin offers them."""
+    return [s.name for s in record.steps if s.name == "allocatable-gpus-run"]
 
 
 @on_kubernetes
@@ -246,7 +266,7 @@ def test_one_environment_value_changes_exactly_its_deployment_and_the_check(stac
 
     after = {s.urn: s for s in preview(stack, edit).steps}
     changed = {s.name for s in shown.steps if s.custom and after[s.urn].inputs != s.inputs}
-    assert changed == {*deployments(plan(stack), 1), "inference-check-run"}
+    assert changed == {*deployments(plan(stack), 1), "inference-check-run", *waits(shown)}
 
 
 @on_kubernetes

@@ -35,8 +35,14 @@ def _deployments(stack: str, models: int | None = None) -> list[str]:
 
 
 every_stack = pytest.mark.parametrize("stack", ON_KUBERNETES)
-CHECK = {"Command inference-check-run": "replace: `python -m probes inference_check` runs on the machine"}
+_CHECK = {"Command inference-check-run": "replace: `python -m probes inference_check` runs on the machine"}
+_WAIT = {"Command allocatable-gpus-run": "update: `python -m probes allocatable_gpus` runs on the machine"}
 RESTART = "update: its pods are restarted"
+
+
+def _looks(stack: str) -> dict[str, str]:
+    """What looks again at every other plan: the check, and before it the wait for GPUs where there is one."""
+    return _CHECK | {name: ran for name, ran in _WAIT.items() if name.split()[1] in rendered.commands(plan(stack))}
 
 
 @every_stack
@@ -50,14 +56,14 @@ def test_the_same_plan_changes_nothing(stack: str) -> None:
 @every_stack
 def test_a_shorter_context_restarts_that_models_pods(stack: str) -> None:
     changes = _what(None, lambda own: own["models"][0].update(contextTokens=512), stack)
-    assert changes == {**dict.fromkeys(_deployments(stack, 1), RESTART), **CHECK}
+    assert changes == {**dict.fromkeys(_deployments(stack, 1), RESTART), **_looks(stack)}
 
 
 @every_stack
 def test_another_port_restarts_no_pod(stack: str) -> None:
     name = plan(stack).models[0].name
     changes = _what(None, lambda own: own["models"][0].update(port=30085), stack)
-    assert changes == {**({} if stack in IN_A_NAMESPACE else {f"Service {name}-endpoint": "update"}), **CHECK}
+    assert changes == {**({} if stack in IN_A_NAMESPACE else {f"Service {name}-endpoint": "update"}), **_looks(stack)}
 
 
 @every_stack
@@ -70,7 +76,7 @@ def test_more_replicas_restart_no_pod(stack: str) -> None:
     name, replicas = made.models[0].name, made.models[0].replicas
     one_more = f"Deployment {name}-engine-{replicas}"
     change = {one_more: "create"} if made.shared_cards else {f"Deployment {name}": "update"}
-    assert _what(roomy, two, stack) == {**change, **_asked_for_room(stack), **CHECK}
+    assert _what(roomy, two, stack) == {**change, **_asked_for_room(stack), **_looks(stack)}
 
 
 def _asked_for_room(stack: str) -> dict[str, str]:
@@ -86,7 +92,7 @@ def test_another_storage_class_replaces_the_claim_and_says_that_weights_go(stack
         "PersistentVolumeClaim model-cache-claim": "replace: the weights in it go with it, and are fetched again",
         **{f"Deployment {model.name}": RESTART for model in plan(stack).models},
         **_asked_for_room(stack),
-        **CHECK,
+        **_looks(stack),
     }
 
 
@@ -102,15 +108,15 @@ def test_another_cache_folder_replaces_the_volume_and_its_claim_and_says_that_we
         "PersistentVolumeClaim model-cache-claim": "replace",
         **dict.fromkeys(_deployments(stack), RESTART),
         **{f"Command {model.name}-weights": ran for model in made.models},
-        **CHECK,
+        **_looks(stack),
     }
 
 
 @every_stack
 def test_a_key_comes_with_its_secret_and_new_pods_and_goes_alike(stack: str) -> None:
     restarted = dict.fromkeys(_deployments(stack), RESTART)
-    assert _what(None, _key, stack) == {"Secret models-api-key": "create", **restarted, **CHECK}
-    assert _what(_key, None, stack) == {"Secret models-api-key": "delete", **restarted, **CHECK}
+    assert _what(None, _key, stack) == {"Secret models-api-key": "create", **restarted, **_looks(stack)}
+    assert _what(_key, None, stack) == {"Secret models-api-key": "delete", **restarted, **_looks(stack)}
 
 
 @every_stack
@@ -128,8 +134,8 @@ def test_a_model_comes_and_goes_with_all_that_is_its_own(stack: str) -> None:
     kept = {"Command second-weights": "delete: the weights stay in the cache"}
     if stack in IN_A_NAMESPACE:
         fetched = kept = _asked_for_room(stack)
-    assert came == {**dict.fromkeys(kinds, "create"), **fetched, **CHECK}
-    assert went == {**dict.fromkeys(kinds, "delete"), **kept, **CHECK}
+    assert came == {**dict.fromkeys(kinds, "create"), **fetched, **_looks(stack)}
+    assert went == {**dict.fromkeys(kinds, "delete"), **kept, **_looks(stack)}
     gone = [e for e in effects(plan(stack, _another), plan(stack, roomy)) if e.op == "delete" and e.kind != "Command"]
     last = "second-service" if stack in IN_A_NAMESPACE else "second-endpoint"
     assert gone[0] == Effect("delete", last, "Service")  # what came last goes first

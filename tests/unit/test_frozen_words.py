@@ -13,6 +13,7 @@ TOKENS = {
     "lab:cluster:Cluster",
     "lab:gpu:NvidiaRuntime",
     "lab:gpu:DevicePlugin",
+    "lab:gpu:AllocatableGpus",
     "lab:serving:ModelsNamespace",
     "lab:serving:ModelCache",
     "lab:serving:Model",
@@ -32,7 +33,7 @@ def test_no_type_token_was_changed_or_given_twice() -> None:
 def test_every_entry_of_the_state_still_works() -> None:
     assert set(EFFECTS) >= {"embedded", "minikube", "docker", "existing", "nvidia", "models"}
     assert set(VERBS) >= {"ensure", "status", "destroy"}
-    assert set(PROBES) >= {"inference_check"}
+    assert set(PROBES) >= {"inference_check", "allocatable_gpus"}
 
 
 def test_names_made_from_a_stack_are_what_they_were() -> None:
