@@ -106,11 +106,11 @@ def commands(plan: Plan) -> dict[str, Command]:
             found["allocatable-gpus-run"] = Command("python -m probes allocatable_gpus", spec)
     folder = plan.cache_folder
     for served in plan.models if folder else ():
-        for name, weights in zip((served.name, f"{served.name}-draft"), served.all_weights, strict=False):
+        for name, weights in served.fetched.items():
             spec = {"LAB_SPEC": canonical(weights), "LAB_CACHE": folder or ""}
             if plan.hugging_face_token:
                 spec["HF_TOKEN"] = WITHHELD
-            found[f"{name}-weights"] = Command("python -m host models ensure", spec)
+            found[name] = Command("python -m host models ensure", spec)
     if isinstance(plan.cluster, DockerPlan):
         document = json.dumps(compose_document(plan), sort_keys=True, separators=(",", ":"))
         spec = {"LAB_STACK": plan.stack, "LAB_SPEC": document}

@@ -4,7 +4,7 @@ Its words stand in the Pulumi state of deployed stacks. The specification comes 
 
 inference_check: LAB_STACK, LAB_KUBECONFIG and LAB_NAMESPACE of a cluster (and LAB_FORWARD=1 where it publishes nothing)
 or LAB_PROJECT of plain Docker (and LAB_GATEWAY, the folder of its front gateway), LAB_TARGETS (JSON: [{"model": ...,
-"endpoint": ..., "task": ...}]; no task: chat), LAB_API_KEY.
+"endpoint": ..., "task": ..., "adapters": [...]}]; no task: chat), LAB_API_KEY.
 allocatable_gpus: LAB_STACK, LAB_KUBECONFIG, LAB_NAMESPACE, LAB_GPUS (how many the stack's pods ask for).
 """
 
@@ -61,7 +61,7 @@ def _gpus() -> int:
 
 def _check() -> int:
     walks = [
-        _walk(told["model"], told["endpoint"], told.get("task", "chat"))
+        _walk(told["model"], told["endpoint"], told.get("task", "chat"), told.get("adapters", []))
         for told in json.loads(os.environ["LAB_TARGETS"])
     ]
     for walk in walks:
@@ -72,19 +72,19 @@ def _check() -> int:
     return 0 if all(walk.ok for walk in walks) else 1
 
 
-def _walk(model: str, endpoint: str, task: str) -> Walk:
+def _walk(model: str, endpoint: str, task: str, adapters: list[str]) -> Walk:
     told, key, stack = os.environ, os.environ.get("LAB_API_KEY"), os.environ.get("LAB_STACK", "STACK")
     folder = told.get("LAB_GATEWAY")
     gateway = GatewayAccess(Path(folder).expanduser(), stack) if folder else None
     if project := told.get("LAB_PROJECT"):
         return check_in_docker(
-            project, model, endpoint, api_key=key, stack=stack, task=task, wait=_say, gateway=gateway
+            project, model, endpoint, api_key=key, stack=stack, task=task, adapters=adapters, wait=_say, gateway=gateway
         )
     kubeconfig, namespace = told["LAB_KUBECONFIG"], told["LAB_NAMESPACE"]
     forward = told.get("LAB_FORWARD") == "1"
     return check(
-        kubeconfig, model, endpoint, namespace=namespace, api_key=key, stack=stack, task=task, wait=_say,
-        forward=forward, gateway=gateway,
+        kubeconfig, model, endpoint, namespace=namespace, api_key=key, stack=stack, task=task, adapters=adapters,
+        wait=_say, forward=forward, gateway=gateway,
     )  # fmt: skip
 
 

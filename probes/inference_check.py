@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -38,6 +39,7 @@ def check(
     api_key: str | None = None,
     stack: str = "STACK",
     task: str = "chat",
+    adapters: Sequence[str] = (),
     wait: Callable[[str], None] | None = None,
     forward: bool = False,
     gateway: GatewayAccess | None = None,
@@ -59,11 +61,13 @@ def check(
     service = model if forward or gateway else names.endpoint_service(model)
     walk.hop("service", lambda: _service(api[0], namespace, service))
     if gateway is not None:
-        return _through(walk, gateway, task, f"kubectl -n {namespace} logs deploy/{names.GATEWAY}")
+        return _through(walk, gateway, task, adapters, f"kubectl -n {namespace} logs deploy/{names.GATEWAY}")
     if not forward or walk.failure:
-        return _asked(walk, api_key, task)
+        return _asked(walk, api_key, task, adapters)
     pods = Pods(api[0], namespace, model, stack)
-    return _asked(walk, api_key, task, transport=api[0].forward(namespace, lambda: pods.names()[0], names.HTTP_PORT))
+    return _asked(
+        walk, api_key, task, adapters, transport=api[0].forward(namespace, lambda: pods.names()[0], names.HTTP_PORT)
+    )
 
 
 def check_in_docker(
@@ -74,6 +78,7 @@ def check_in_docker(
     api_key: str | None = None,
     stack: str = "STACK",
     task: str = "chat",
+    adapters: Sequence[str] = (),
     wait: Callable[[str], None] | None = None,
     gateway: GatewayAccess | None = None,
 ) -> Walk:
@@ -86,16 +91,16 @@ def check_in_docker(
     walk.hop("docker", lambda: _docker(found, names.container(project, model), own, stack))
     walk.hop("container", lambda: found[0].wait(wait) if wait else found[0].look())
     if gateway is None:
-        return _asked(walk, api_key, task)
-    return _through(walk, gateway, task, f"docker logs {names.container(project, names.GATEWAY)}")
+        return _asked(walk, api_key, task, adapters)
+    return _through(walk, gateway, task, adapters, f"docker logs {names.container(project, names.GATEWAY)}")
 
 
-def _through(walk: Walk, gateway: GatewayAccess, task: str, log: str) -> Walk:
+def _through(walk: Walk, gateway: GatewayAccess, task: str, adapters: Sequence[str], log: str) -> Walk:
     """The gateway's own hop, and the rest asked through it with the key of the lab's checks; `log` prints its log."""
     keys: list[str] = []
     walk.hop("gateway", lambda: _gateway(gateway, walk.endpoint, walk.model, keys, task, log))
     trust = gateway.trust() if keys and walk.endpoint.startswith("https") else True
-    return _asked(walk, keys[0] if keys else None, task, trust)
+    return _asked(walk, keys[0] if keys else None, task, adapters, trust)
 
 
 def _gateway(gateway: GatewayAccess, endpoint: str, model: str, keys: list[str], task: str, log: str) -> str:
@@ -125,6 +130,7 @@ def _asked(
     walk: Walk,
     api_key: str | None,
     task: str,
+    adapters: Sequence[str] = (),
     verify: ssl.SSLContext | bool = True,
     transport: httpx.BaseTransport | None = None,
 ) -> Walk:
@@ -134,13 +140,23 @@ def _asked(
         headers=headers, timeout=_CHAT_SECONDS, trust_env=False, verify=verify, transport=transport
     ) as client:
         walk.hop("/v1/models", lambda: model_hops.models(client, walk.endpoint, walk.model))
+        ask: task_hops.Ask
         if task in task_hops.ASKS:
             name, ask = task_hops.ASKS[task]
             walk.hop(name, lambda: ask(client, walk.endpoint, walk.model, walk))
-            return walk
-        walk.hop("chat", lambda: model_hops.chat(client, walk.endpoint, walk.model, walk))
-        walk.hop("streaming", lambda: model_hops.stream(client, walk.endpoint, walk.model, walk))
+        else:
+            ask = model_hops.chat
+            walk.hop("chat", lambda: ask(client, walk.endpoint, walk.model, walk))
+            walk.hop("streaming", lambda: model_hops.stream(client, walk.endpoint, walk.model, walk))
+        for adapter in adapters:
+            walk.hop(f"adapter {adapter}", partial(_adapter, client, walk.endpoint, adapter, ask))
     return walk
+
+
+def _adapter(client: httpx.Client, endpoint: str, adapter: str, ask: task_hops.Ask) -> str:
+    """The adapter is listed and answers under its own name; its figures are not the model's."""
+    model_hops.models(client, endpoint, adapter)
+    return ask(client, endpoint, adapter, Walk(adapter, endpoint))
 
 
 def _docker(found: list[Container], name: str, endpoint: str | None, stack: str) -> str:

@@ -38,6 +38,11 @@ class Start(BaseModel):
     max_num_batched_tokens: int
     enforce_eager: bool
     tensor_parallel_size: int = 1
+    beside: str = Field(
+        default="",
+        exclude_if=lambda value: not value,
+        description="what else its weights depend on: adapters, a second model, no encoder",
+    )
     gpu_memory_utilization: float | None = None
     weights_gib: float | None = Field(default=None, alias="weightsGiB")
     free_gib: float | None = Field(default=None, alias="freeGiB")

@@ -21,7 +21,15 @@ def check_all(target: Deployed, *, wait: bool = False) -> list[Walk]:
         project = plan.cluster.name
         return [
             check_in_docker(
-                project, m.name, m.endpoint, api_key=key, stack=stack, task=m.task, wait=say, gateway=gateway
+                project,
+                m.name,
+                m.endpoint,
+                api_key=key,
+                stack=stack,
+                task=m.task,
+                adapters=[adapter.name for adapter in m.adapters],
+                wait=say,
+                gateway=gateway,
             )
             for m in plan.models
         ]
@@ -35,6 +43,7 @@ def check_all(target: Deployed, *, wait: bool = False) -> list[Walk]:
             api_key=key,
             stack=stack,
             task=m.task,
+            adapters=[adapter.name for adapter in m.adapters],
             wait=say,
             forward=forward,
             gateway=gateway,

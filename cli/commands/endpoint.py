@@ -38,7 +38,7 @@ def run(root: Path, stack: str, *, as_json: bool) -> None:
 def describe(target: Deployed) -> dict[str, Any]:
     """The same for programs. Where each model has a port of its own, the clients' texts are of the first one."""
     plan, gateway = target.plan, target.plan.gateway
-    models = [model.name for model in plan.models]
+    models = [name for model in plan.models for name in (model.name, *(adapter.name for adapter in model.adapters))]
     urls = list(dict.fromkeys(model.endpoint for model in plan.models))
     authority = str(gateway_files.authority(target.stack)) if gateway and gateway.tls == "ownCa" else None
     if gateway:

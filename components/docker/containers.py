@@ -43,8 +43,8 @@ class Containers(pulumi.ComponentResource):
         super().__init__(types.CONTAINERS, name, {"project": args.docker.name}, opts)
         weights: list[pulumi.Resource] = []
         for model in plan.models:
-            wanted = Weights(model.all_weights, plan.cache_folder or "", args.hugging_face_token)
-            weights += wanted.declare(model.name, self)
+            wanted = Weights(model.fetched, plan.cache_folder or "", args.hugging_face_token)
+            weights += wanted.declare(self)
         environment: dict[str, pulumi.Input[str]] = {
             "LAB_STACK": plan.stack,
             "LAB_SPEC": json.dumps(compose_file(plan, args.docker), sort_keys=True, separators=(",", ":")),

@@ -90,8 +90,11 @@ def cluster(model: str) -> str:
 
 
 def _to_engine(plan: GatewayPlan, name: str, path: str, headers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Requests for a model, or for an alias, which are shared by weight; the engine sees the path below /v1."""
-    targets = next((a.targets for a in plan.aliases if a.name == name), (AliasTargetPlan(model=name, weight=1),))
+    """Requests for a model, an adapter of one, or an alias, which are shared by weight; the engine sees the path below
+    /v1.
+    """
+    own = plan.models[name].model if name in plan.models else name
+    targets = next((a.targets for a in plan.aliases if a.name == name), (AliasTargetPlan(model=own, weight=1),))
     action: dict[str, Any] = {"cluster": cluster(targets[0].model)}
     if len(targets) > 1:
         weighted = [{"name": cluster(target.model), "weight": target.weight} for target in targets]

@@ -67,7 +67,7 @@ class Model(KubernetesComponent):
         seconds = plan.lifecycle.timeout_seconds + (plan.lifecycle.download_seconds if args.pods else 0)
         weights: list[pulumi.Resource] = []
         if args.cache_path is not None:
-            weights = Weights(plan.all_weights, args.cache_path, args.hugging_face_token).declare(name, self)
+            weights = Weights(plan.fetched, args.cache_path, args.hugging_face_token).declare(self)
         account = self.declare(f"{name}-account", manifests.service_account(plan, space))
         policy = self.declare(f"{name}-network", network)
         self.declare(f"{name}-disruption", manifests.disruption_budget(plan, space))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -13,18 +13,17 @@ from stacks.plan import WeightsPlan, canonical
 
 @dataclass(frozen=True)
 class Weights:
-    """`cache_path` is the model cache's folder on the machine; the Hub's token is a secret."""
+    """`plans` by the names of their resources; `cache_path` is the model cache's folder on the machine; the Hub's token
+    is a secret.
+    """
 
-    plans: Sequence[WeightsPlan]
+    plans: Mapping[str, WeightsPlan]
     cache_path: str
     hugging_face_token: pulumi.Output[str] | None = None
 
-    def declare(self, name: str, parent: pulumi.Resource) -> list[pulumi.Resource]:
-        """One Command for each: the model's own, and those of a second model that proposes tokens."""
-        return [
-            self._command(f"{name}-{role}", plan, parent)
-            for role, plan in zip(("weights", "draft-weights"), self.plans, strict=False)
-        ]
+    def declare(self, parent: pulumi.Resource) -> list[pulumi.Resource]:
+        """One Command for each: the model's own, those of a second model that proposes tokens, and of adapters."""
+        return [self._command(name, plan, parent) for name, plan in self.plans.items()]
 
     def _command(self, name: str, plan: WeightsPlan, parent: pulumi.Resource) -> pulumi.Resource:
         environment: dict[str, pulumi.Input[str]] = {"LAB_SPEC": canonical(plan), "LAB_CACHE": self.cache_path}

@@ -31,12 +31,21 @@ from stacks.plan.gpu import (
     SharingPlan,
 )
 from stacks.plan.machine import BudgetPlan, MachinePlan
-from stacks.plan.model import EstimatePlan, LifecyclePlan, MemoryPlan, ModelPlan, ResourcesPlan, WeightsPlan
+from stacks.plan.model import (
+    AdapterPlan,
+    EstimatePlan,
+    LifecyclePlan,
+    MemoryPlan,
+    ModelPlan,
+    ResourcesPlan,
+    WeightsPlan,
+)
 from stacks.plan.storage import ClaimCachePlan, ModelCachePlan
 from stacks.plan.vllm import VllmPlan
 
 __all__ = [
     "PLAN_FORMAT",
+    "AdapterPlan",
     "BackendPlan",
     "BudgetPlan",
     "CardPlan",

@@ -20,6 +20,9 @@ class BackendPlan(Part):
     task: names.Task = Field(
         default="chat", exclude_if=lambda value: value == "chat", description="which paths lead to it"
     )
+    adapters: tuple[str, ...] = Field(
+        default=(), exclude_if=lambda value: not value, description="further `model`s that its engine serves"
+    )
     cluster_ip: str | None = Field(
         default=None, alias="clusterIP", description="of the model's Service; None, the word: an address for each pod"
     )
@@ -75,7 +78,12 @@ class GatewayPlan(Part):
     @property
     def names(self) -> tuple[str, ...]:
         """What clients may send as `model`, and what `/v1/models` lists."""
-        return (*(backend.model for backend in self.backends), *(alias.name for alias in self.aliases))
+        return (*self.models, *(alias.name for alias in self.aliases))
+
+    @property
+    def models(self) -> dict[str, BackendPlan]:
+        """Models and their adapters, each with the engine that serves it."""
+        return {name: backend for backend in self.backends for name in (backend.model, *backend.adapters)}
 
     @property
     def url(self) -> str:

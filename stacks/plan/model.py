@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,16 @@ class WeightsPlan(Part):
     packages: tuple[str, ...]
     directory: str
     download_gib: float = Field(alias="downloadGiB")
+    largest_rank: int | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="of a LoRA adapter; None: a whole model"
+    )
+
+
+class AdapterPlan(Part):
+    """A LoRA adapter that is served beside its model. `name` is the `model` that clients send."""
+
+    name: str
+    weights: WeightsPlan
 
 
 class MemoryPlan(Part):
@@ -114,6 +124,7 @@ class ModelPlan(Part):
     aliases: tuple[str, ...] = Field(default=(), description="further names that clients may send as `model`")
     weights: WeightsPlan
     draft_weights: WeightsPlan | None = Field(default=None, description="of a second model that proposes tokens")
+    adapters: tuple[AdapterPlan, ...] = Field(default=(), exclude_if=lambda value: not value)
     memory: MemoryPlan
     estimate: EstimatePlan | None = None
     resources: ResourcesPlan
@@ -122,10 +133,11 @@ class ModelPlan(Part):
     decisions: tuple[Decision, ...]
 
     @property
-    def target(self) -> dict[str, str]:
+    def target(self) -> dict[str, Any]:
         """What the inference check is told of it; a chat model's task goes without saying."""
-        told = {"model": self.name, "endpoint": self.endpoint}
-        return told if self.task == "chat" else {**told, "task": self.task}
+        told: dict[str, Any] = {"model": self.name, "endpoint": self.endpoint}
+        told |= {} if self.task == "chat" else {"task": self.task}
+        return told | ({"adapters": [adapter.name for adapter in self.adapters]} if self.adapters else {})
 
     @property
     def args(self) -> tuple[str, ...]:
@@ -140,4 +152,12 @@ class ModelPlan(Part):
     @property
     def all_weights(self) -> tuple[WeightsPlan, ...]:
         """Everything that must lie in the cache before the engine starts."""
-        return (self.weights, *([self.draft_weights] if self.draft_weights else []))
+        return tuple(self.fetched.values())
+
+    @property
+    def fetched(self) -> dict[str, WeightsPlan]:
+        """The same, each by the name of the resource that fetches it. No name of a model has a dot."""
+        found = {f"{self.name}-weights": self.weights}
+        if self.draft_weights:
+            found[f"{self.name}-draft-weights"] = self.draft_weights
+        return found | {f"{self.name}.{adapter.name}-weights": adapter.weights for adapter in self.adapters}

@@ -27,6 +27,13 @@ class SpeculativePlan(Part):
         return json.dumps(value, separators=(",", ":"))
 
 
+class LoraModulePlan(Part):
+    """One name=path of vLLM's --lora-modules. `folder` is where the adapter lies in the cache."""
+
+    name: str
+    folder: str
+
+
 class VllmPlan(EngineSettings):
     """The settings of one vLLM engine, in vLLM's own names."""
 
@@ -49,6 +56,7 @@ class VllmPlan(EngineSettings):
     tensor_parallel_size: int = 1
     max_loras: int = Field(default=0, description="0: LoRA is off")
     max_lora_rank: int = 16
+    lora_modules: tuple[LoraModulePlan, ...] = Field(default=(), exclude_if=lambda value: not value)
     images: int | None = Field(default=None, description="the most of one request; None where the model takes none")
     speculative: SpeculativePlan | None = None
     # what only other tasks than generating text have is not in plans without it, whose digests stay what they were
@@ -88,6 +96,7 @@ class VllmPlan(EngineSettings):
         if self.max_loras:
             values |= {"--enable-lora": True, "--max-loras": str(self.max_loras)}
             values["--max-lora-rank"] = str(self.max_lora_rank)
+            values["--lora-modules"] = tuple(f"{m.name}={names.MODELS_MOUNT}/{m.folder}" for m in self.lora_modules)
         if self.speculative is not None:
             values["--speculative-config"] = self.speculative.config()
         values |= self._of_the_task(model)

@@ -146,6 +146,7 @@ def _backends(cluster: TargetPlan, models: Sequence[ModelPlan]) -> tuple[Backend
                 port=names.HTTP_PORT,
                 health_path=health,
                 task=model.task,
+                adapters=tuple(adapter.name for adapter in model.adapters),
                 cluster_ip=address,
             )
         )

@@ -11,8 +11,9 @@ from stacks.settings.cluster import (
 )
 from stacks.settings.gateway import EnvoyGateway, GatewaySettings, NoGateway
 from stacks.settings.gpu import GpuSettings, Mig, Mps, NoSharing, SharingSettings, TimeSlicing
+from stacks.settings.lora import Lora, LoraModule
 from stacks.settings.machine import CpuMachine, NvidiaMachine
-from stacks.settings.models import Lora, ModelSettings, Pins, Speculative, VllmModel
+from stacks.settings.models import ModelSettings, Pins, Speculative, VllmModel
 from stacks.settings.options import ModelCache, Security
 from stacks.settings.stack import PROJECT, SECRET_KEYS, Settings
 
@@ -30,6 +31,7 @@ __all__ = [
     "GpuSettings",
     "K3sCluster",
     "Lora",
+    "LoraModule",
     "Mig",
     "MinikubeCluster",
     "ModelCache",

@@ -130,16 +130,23 @@ GatewaySettings = NoGateway | EnvoyGateway
 
 
 def unknown_names(
-    models: Sequence[object], aliases: Sequence[tuple[object, Sequence[object]]]
+    models: Sequence[object],
+    aliases: Sequence[tuple[object, Sequence[object]]],
+    *,
+    adapters: Sequence[object] = (),
 ) -> list[tuple[str, str, str]]:
-    """What is wrong with aliases, beside the models' names; each alias is (name, its models' names)."""
-    found, taken = [], set(models)
+    """What is wrong with aliases, beside the models' and adapters' names; each alias is (name, its models' names)."""
+    found, taken = [], {*models, *adapters}
     known = ", ".join(str(model) for model in models)
     for index, (name, targets) in enumerate(aliases):
         path = f".gateway.aliases[{index}]"
         if name in taken:
             found.append(
-                (f"{path}.name", f"{shown(str(name))} is the name of a model or of another alias", "write another name")
+                (
+                    f"{path}.name",
+                    f"{shown(str(name))} is the name of a model, of an adapter or of another alias",
+                    "write another name",
+                )
             )
         taken.add(name)
         for place, target in enumerate(targets):

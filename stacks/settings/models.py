@@ -10,6 +10,7 @@ from stacks import names
 from stacks.errors import shown
 from stacks.settings import environment as engine_environment
 from stacks.settings.base import CatalogId, DnsLabel, Intent, text_of
+from stacks.settings.lora import Lora
 from stacks.settings.problems import Fault
 
 DEFAULT_PORT = 30080
@@ -53,13 +54,6 @@ class Speculative(Intent):
         if not wanted and self.model is not None:
             raise Fault((".model", f"has no meaning with method {self.method}", "remove the line"))
         return self
-
-
-class Lora(Intent):
-    """Room for LoRA adapters; which ones are served is no part of the stack file."""
-
-    adapters: int = Field(ge=1, le=64, examples=[1], description="How many may be loaded at once (--max-loras).")
-    rank: Literal[8, 16, 32, 64, 128, 256] = Field(default=16, description="The largest rank (--max-lora-rank).")
 
 
 class VllmModel(Intent):
@@ -126,7 +120,7 @@ class VllmModel(Intent):
         "encoder's memory.",
     )
     speculative: Speculative | None = Field(default=None, description="Propose several tokens a step and check them.")
-    lora: Lora | None = Field(default=None, description="Keep room for LoRA adapters.")
+    lora: Lora | None = Field(default=None, description="Serve LoRA adapters, or keep room for them.")
     image: (
         Annotated[
             str,

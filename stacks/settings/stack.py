@@ -5,6 +5,7 @@ without the project prefix) and returns frozen settings, or raises one `Settings
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from stacks.settings.base import Intent
 from stacks.settings.cluster import ClusterSettings, unsuited
 from stacks.settings.gateway import EnvoyGateway, GatewaySettings, NoGateway, unknown_names
 from stacks.settings.gpu import GpuSettings, faults
+from stacks.settings.lora import adapter_names, taken_names
 from stacks.settings.machine import DETECTABLE, CpuMachine, NvidiaMachine
 from stacks.settings.models import DEFAULT_PORT, ModelSettings
 from stacks.settings.options import ModelCache, Security
@@ -64,12 +66,16 @@ class Settings(Intent):
     @model_validator(mode="after")
     def _parts_suit_each_other(self) -> Settings:
         found = _collisions([(m.name, m.port) for m in self.models]) + unsuited(self.machine.kind, self.cluster.driver)
+        served = [(m.name, adapter_names(m)) for m in self.models]
+        found += taken_names(served)
         if self.cluster.driver == "existing" and "model_cache" in self.model_fields_set:
             message = "names a folder of the machine, and an existing cluster keeps weights in a claim of its own"
             found.append((".modelCache", message, "remove it; cluster.storage says class and size of the claim"))
         if isinstance(self.gateway, EnvoyGateway):
             aliases = [(alias.name, [target.model for target in alias.models]) for alias in self.gateway.aliases]
-            found += unknown_names([model.name for model in self.models], aliases)
+            found += unknown_names(
+                [name for name, _ in served], aliases, adapters=[a for _, own in served for a in own]
+            )
         shared = isinstance(self.machine, NvidiaMachine) and self.machine.shared_card
         found += faults(self.gpu, machine=self.machine.kind, driver=self.cluster.driver, shared_card=shared)
         if found:
@@ -169,11 +175,26 @@ def _problems_of_the_whole(given: Mapping[str, Any], file: str) -> list[Problem]
         if isinstance(models, list) and len(models) <= _MOST_MODELS
         else []
     )
+    served = _served(models) if pairs else []
     seen = [(name if name else object(), port if port else object()) for name, port in pairs]
     found = _collisions(seen) + unsuited(part(given.get("machine"), "kind"), part(given.get("cluster"), "driver"))
+    found += taken_names(served)
     if all(name for name, _ in pairs):
-        found += unknown_names([name for name, _ in pairs], _aliases(given.get("gateway")))
+        adapters = [name for _, own in served for name in own]
+        found += unknown_names([name for name, _ in pairs], _aliases(given.get("gateway")), adapters=adapters)
     return [Problem(file, f"{PROJECT}:{path.lstrip('.')}", message, remedy) for path, message, remedy in found]
+
+
+def _served(models: Any) -> list[tuple[object, list[object]]]:
+    """The models' names and their adapters', as far as they can be read."""
+    found: list[tuple[object, list[object]]] = []
+    for model in models:
+        name = model.get("name") if isinstance(model, Mapping) else None
+        own: list[object] = []
+        with contextlib.suppress(LookupError, TypeError):
+            own = [module["name"] for module in model["lora"]["modules"] if isinstance(module["name"], str)]
+        found.append((name if isinstance(name, str) else object(), own))
+    return found
 
 
 def _aliases(gateway: Any) -> list[tuple[object, list[object]]]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,49 @@ def test_a_snapshot_comes_at_the_pinned_revision(cache: Path, monkeypatch: pytes
         "SHA256SUMS",
         "model.safetensors",
     ]
+
+
+ADAPTER = HUB.model_copy(update={"directory": "adapter", "largest_rank": 16})
+SERVED = {"peft_type": "LORA", "r": 16, "lora_alpha": 32, "bias": "none", "modules_to_save": None}
+
+
+def _adapter(config: object) -> Callable[[list[str], dict[str, Any]], None]:
+    def download(words: list[str], named: dict[str, Any]) -> None:
+        assert words[-1] == "adapter"
+        folder = Path(words[-2])
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        if config is not None:
+            (folder / "adapter_model.safetensors").write_bytes(b"weights")
+
+    return download
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (SERVED, ()),
+        (None, ("it has no adapter_model.safetensors",)),
+        ({**SERVED, "rank_pattern": {"q_proj": 32}}, ("its rank is 32, and lora.rank is 16", "raise lora.rank")),
+        (
+            {**SERVED, "use_dora": True, "modules_to_save": ["lm_head"], "bias": "all"},
+            ("use_dora", "modules_to_save", "bias: all"),
+        ),
+        ({"peft_type": "IA3"}, ("of type IA3", "says no rank")),
+    ],
+)
+def test_an_adapter_that_the_engine_would_refuse_is_named_before_it_starts(
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    config: object,
+    said: tuple[str, ...],
+) -> None:
+    expect(monkeypatch, CLIENT, Call(["hub_download.py", HUB.repository, "a" * 40], _adapter(config), root=None))
+    for _ in range(2):  # the second time it lies there, and nothing is fetched
+        assert _ensure(cache, ADAPTER) == (1 if said else 0)
+        told = capsys.readouterr().err
+        assert all(words in told for words in said), told
 
 
 @pytest.mark.parametrize(

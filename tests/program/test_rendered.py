@@ -33,6 +33,9 @@ def _all(own: dict[str, Any]) -> None:
     _two_models(own)
     _with_secrets(own)
     own["models"][0]["environment"] = {"VLLM_LOGGING_LEVEL": "DEBUG"}
+    if own["machine"]["kind"] == "nvidia":
+        adapter = {"name": "service", "repository": "owner/adapter", "revision": "a" * 40}
+        own["models"][0]["lora"] = {"adapters": 1, "rank": 8, "modules": [adapter]}
     if own["cluster"]["driver"] == "existing":
         own["cluster"]["storage"] = {"class": "fast", "sizeGiB": 500}
     else:

@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag
 from stacks.catalog import Image, Model
 from stacks.measured import Row, Start
 from stacks.plan import (
+    AdapterPlan,
     HostChange,
     KubernetesPlan,
     LifecyclePlan,
@@ -163,6 +164,9 @@ class Echo:
 
     def second_model(self, spec: EchoModel) -> str | None:
         return None
+
+    def adapters(self, spec: EchoModel, model: Model, notes: Notes) -> tuple[AdapterPlan, ...]:
+        return ()
 
     def environment(self, inputs: Inputs, notes: Notes) -> dict[str, str]:
         return {"ECHO": "1"}

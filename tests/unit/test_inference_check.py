@@ -139,6 +139,17 @@ def test_a_healthy_stack_is_walked_to_the_models_words(world: Answers) -> None:
     assert "Kubernetes v1.36.3" in table(walk)
 
 
+def test_each_adapter_is_asked_too_and_a_missing_one_is_named(world: Answers) -> None:
+    world.models = {"data": [{"id": "m"}, {"id": "sql"}]}
+    walk = _check(adapters=["sql"])
+    assert walk.ok
+    assert [h.name for h in walk.hops][-2:] == ["streaming", "adapter sql"]
+    walk = _check(adapters=["sql", "poems"])
+    assert walk.failure is not None
+    assert walk.hops[-1].name == "adapter poems"
+    assert "serves ['m', 'sql'], not poems" in walk.failure.message
+
+
 BREAKS: dict[str, tuple[str, Callable[[Answers], None], str]] = {
     "server not ready": ("cluster", lambda w: setattr(w, "ready", 500), "not ready"),
     "no node": ("node", lambda w: setattr(w, "nodes", []), "no node"),

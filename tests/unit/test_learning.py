@@ -112,6 +112,29 @@ def test_the_next_plan_uses_what_was_printed_and_says_so() -> None:
     assert planned((start_of(GIVEN, plan),)).digest == again.digest  # and so does the one after it
 
 
+def test_weights_without_adapters_say_nothing_of_a_start_with_them() -> None:
+    start = start_of(GIVEN, planned(contextTokens=1024))
+    changed = {"contextTokens": 1024, "lora": {"adapters": 2, "rank": 16}}
+    again = planned((start,), **changed)
+    assert measured_decisions(again) == {"freeMemory": "6.31 GiB"}
+    unmeasured = planned(**changed).models[0].memory.weights_gib
+    assert again.models[0].memory.weights_gib == unmeasured > planned().models[0].memory.weights_gib + 0.1
+    with_them = start_of(GIVEN, again)
+    assert with_them.beside == "2 adapters of rank 16"
+    assert measured_decisions(planned((with_them,), **changed))["weights"] == "2.28 GiB"
+
+
+def test_half_the_weights_of_two_cards_are_not_taken_for_those_of_one() -> None:
+    machine = {"kind": "nvidia", "gpu": "rtx-3090", "gpus": 2, "memoryGiB": 64, "cpus": 16}
+    model = {"name": "m", "model": "qwen2.5-14b-instruct", "contextTokens": 4096, "concurrentRequests": 4}
+    settings = Settings.from_config({"machine": machine, "cluster": {"driver": "minikube"}, "models": [model]})
+    plan = build_plan(settings, stack="box")
+    assert plan.models[0].engine.tensor_parallel_size == 2
+    printed = GIVEN.replace("2.28 GiB", f"{plan.models[0].memory.weights_gib:.2f} GiB").replace("6.31 GiB", "23.00 GiB")
+    start = kept(plan.models[0], plan.machine, model["model"], read_start(printed))
+    assert build_plan(settings, stack="box", measured=(start,)).models[0].engine.tensor_parallel_size == 2
+
+
 def test_a_start_that_worked_its_cache_out_narrows_the_band() -> None:
     pinned = planned(pin={"gpuMemoryUtilization": 0.7}, contextTokens=2048)
     again = planned((start_of(PROFILED, pinned),))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from host.artifacts.images import disk
-from host.artifacts.models import hub, packages
+from host.artifacts.models import adapter, hub, packages
 from host.artifacts.models.place import Place
 from host.system import command
 from host.system.files import lock
@@ -92,8 +92,13 @@ def _owner(path: Path) -> str:
 def ensure_weights(spec: WeightsPlan, cache: Path) -> None:
     """Makes the weights of `spec` below `cache`, once and by one process at a time. Raises HostError."""
     place = Place(cache, spec.directory)
-    if place.look() == "whole" and not place.work.exists():
-        return
+    if place.look() != "whole" or place.work.exists():
+        _ensure(spec, cache, place)
+    if spec.largest_rank is not None:  # also of one that lies there: the stack file's rank may be another by now
+        adapter.check(place.folder, spec.repository, largest_rank=spec.largest_rank)
+
+
+def _ensure(spec: WeightsPlan, cache: Path, place: Place) -> None:
     try:
         _make_cache(cache)
         with lock(cache / f".{spec.directory}.lock", what=f"the weights of {spec.repository}"):

@@ -29,12 +29,14 @@ def make(spec: WeightsPlan, work: Path) -> Path:
     install(packages.LOCKS / "hub.lock", client)
     where = f"{spec.repository} at {(spec.revision or 'main')[:12]}"
     script = Path(__file__).with_name("hub_download.py")
-    with step(f"model {where}: {spec.download_gib:.2f} GiB from Hugging Face"):
+    kind = ["adapter"] if spec.largest_rank is not None else []
+    what = f"adapter {where}: at most" if kind else f"model {where}:"
+    with step(f"{what} {spec.download_gib:.2f} GiB from Hugging Face"):
         try:
             # HF_TOKEN comes from the environment that we were given, and stands in no argument.
             command.run(
                 [*contained.alone(work / "busy"), sys.executable, "-P", script, spec.repository,
-                spec.revision or "main", result],
+                spec.revision or "main", result, *kind],
                 timeout=_HOURS, environment={"PYTHONPATH": str(client), "HF_HUB_DISABLE_TELEMETRY": "1",
                 "HF_HOME": str(work / "home")},
             )  # fmt: skip

@@ -1,5 +1,5 @@
-"""Runs with the hub's client on its path: `python hub_download.py REPOSITORY REVISION FOLDER`. The exit code says what
-went wrong.
+"""Runs with the hub's client on its path: `python hub_download.py REPOSITORY REVISION FOLDER [adapter]`. The exit code
+says what went wrong.
 """
 
 from __future__ import annotations
@@ -9,19 +9,24 @@ import sys
 from typing import Any
 
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*", "NOTICE*", "README*"]
+_OF_AN_ADAPTER = ["adapter_config.json", "adapter_model.safetensors", "LICENSE*", "NOTICE*", "README*"]
 _NOT_WANTED = ["original/*", "*.gguf", "onnx/*"]
 
 
-def main(repository: str, revision: str, folder: str) -> int:
-    """Downloads what an engine reads. Returns 0, 3 without a network, 4 without access, 5 where there is no such
-    thing.
+def main(repository: str, revision: str, folder: str, kind: str = "model") -> int:
+    """Downloads what an engine reads of a model, or of an adapter. Returns 0, 3 without a network, 4 without access, 5
+    where there is no such thing.
     """
     hub: Any = importlib.import_module("huggingface_hub")
     errors: Any = importlib.import_module("huggingface_hub.errors")
     httpx: Any = importlib.import_module("httpx")
     try:
         hub.snapshot_download(
-            repository, revision=revision, local_dir=folder, allow_patterns=_WANTED, ignore_patterns=_NOT_WANTED
+            repository,
+            revision=revision,
+            local_dir=folder,
+            allow_patterns=_OF_AN_ADAPTER if kind == "adapter" else _WANTED,
+            ignore_patterns=_NOT_WANTED,
         )
     except errors.GatedRepoError:
         return 4

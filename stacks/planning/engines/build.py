@@ -118,10 +118,12 @@ def _finish(
     revision = spec.revision or (None if packages else model.revision)
     _decide_revision(spec, model, notes, from_packages=bool(packages))
     download = model.packages.download_gib if packages and model.packages else model.download_gib.value
-    budget = engine.lifecycle(told, model, image, inputs, download_gib=download, before=before)
+    adapters = engine.adapters(spec, model, notes)
+    fetched = download + sum(adapter.weights.download_gib for adapter in adapters)
+    budget = engine.lifecycle(told, model, image, inputs, download_gib=fetched, before=before)
     notes.decide(
         "download", f"{budget.download_seconds} s", "derived", inputs.catalog.fact("startup.pullGiBPerSecond").source,
-        f"{gib(download)} into the cache at the line speed, with margin; before the engine starts",
+        f"{gib(fetched)} into the cache at the line speed, with margin; before the engine starts",
     )  # fmt: skip
     waits = f", after {before} others of the card" if before else ""
     notes.decide(
@@ -165,6 +167,7 @@ def _finish(
             download_gib=download,
         ),
         draft_weights=_second_weights(engine.second_model(spec), inputs),
+        adapters=adapters,
         memory=memory,
         estimate=bounds,
         resources=resources,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from stacks.catalog import Image, Model
 from stacks.measured import Row, Start
-from stacks.plan import LifecyclePlan, MachinePlan, MemoryPlan, ModelPlan, ResourcesPlan
+from stacks.plan import AdapterPlan, LifecyclePlan, MachinePlan, MemoryPlan, ModelPlan, ResourcesPlan
 from stacks.plan.model import EnginePlan
 from stacks.planning.draft import Inputs, Notes
 from stacks.planning.gpus.cards import Need, Share
@@ -136,6 +136,9 @@ class Engine(Protocol):
 
     def second_model(self, spec: Any) -> str | None:
         """Another model of the catalogue whose weights it needs too, such as one that proposes tokens."""
+
+    def adapters(self, spec: Any, model: Model, notes: Notes) -> tuple[AdapterPlan, ...]:
+        """What is fetched of LoRA adapters, and served beside the model."""
 
     def environment(self, inputs: Inputs, notes: Notes) -> dict[str, str]:
         """The environment of every such engine of the stack."""

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from stacks.catalog import Image, Model
 from stacks.measured import Row, Start
-from stacks.plan import LifecyclePlan, MachinePlan, ModelPlan, ResourcesPlan, VllmPlan
+from stacks.plan import AdapterPlan, LifecyclePlan, MachinePlan, ModelPlan, ResourcesPlan, VllmPlan
 from stacks.planning.draft import Inputs, Notes
 from stacks.planning.engines.engine import OnCpu, Placed
-from stacks.planning.engines.vllm import decisions, on_cpu, tasks
+from stacks.planning.engines.vllm import decisions, lora, on_cpu, tasks
 from stacks.planning.engines.vllm.environment import engine_environment
 from stacks.planning.engines.vllm.gpu_draft import GpuDraft
 from stacks.planning.engines.vllm.images import cuda_image, of_ones_own
@@ -80,7 +80,16 @@ class Vllm:
         """See pod_resources.py."""
         multimodal = network(model).vision is not None and spec.images_per_request != 0
         cards = engine.tensor_parallel_size
-        return pod_resources(spec, model, activation_gib, inputs, notes, multimodal=multimodal, cards=cards)
+        return pod_resources(
+            spec,
+            model,
+            activation_gib,
+            inputs,
+            notes,
+            multimodal=multimodal,
+            cards=cards,
+            adapters_gib=lora.ram_gib(spec, network(model)),
+        )
 
     def learned(self, plan: ModelPlan, machine: MachinePlan, model: str, log: str) -> Start | None:
         """See start_log.py."""
@@ -94,6 +103,10 @@ class Vllm:
     def second_model(self, spec: VllmModel) -> str | None:
         """The one that proposes tokens."""
         return spec.speculative.model if spec.speculative else None
+
+    def adapters(self, spec: VllmModel, model: Model, notes: Notes) -> tuple[AdapterPlan, ...]:
+        """See lora.py."""
+        return lora.adapters(spec, network(model), notes)
 
     def lifecycle(
         self, engine: VllmPlan, model: Model, image: Image, inputs: Inputs, *, download_gib: float, before: int

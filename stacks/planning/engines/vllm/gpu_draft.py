@@ -11,7 +11,7 @@ from stacks.plan import VllmPlan
 from stacks.plan.vllm import SpeculativePlan
 from stacks.planning.draft import Inputs, Notes
 from stacks.planning.engines.engine import Settled
-from stacks.planning.engines.vllm import legality, memory_plan, tasks
+from stacks.planning.engines.vllm import legality, lora, memory_plan, tasks
 from stacks.planning.engines.vllm.memory import (
     GIB,
     EngineRun,
@@ -229,6 +229,7 @@ class GpuDraft:
             tensor_parallel_size=self.run.tensor_parallel,
             max_loras=self.run.max_loras,
             max_lora_rank=self.run.max_lora_rank,
+            lora_modules=lora.modules(self.spec),
             images=self.spec.images_per_request,
             speculative=self.speculative,
             **asdict(tasks.options(self.model)),

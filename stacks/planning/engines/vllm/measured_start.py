@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from stacks.measured import Row, Start
 from stacks.plan import MachinePlan, ModelPlan
+from stacks.plan.vllm import SpeculativePlan
 from stacks.planning.engines.vllm.memory import EngineRun
 from stacks.planning.engines.vllm.memory.learning import learn
 from stacks.planning.engines.vllm.memory.run import Measured
@@ -32,6 +33,12 @@ def kept(plan: ModelPlan, machine: MachinePlan, catalogue_name: str, figures: St
         max_num_batched_tokens=engine.max_num_batched_tokens,
         enforce_eager=engine.enforce_eager,
         tensor_parallel_size=engine.tensor_parallel_size,
+        beside=beside_weights(
+            max_loras=engine.max_loras,
+            max_lora_rank=engine.max_lora_rank,
+            speculative=engine.speculative,
+            images=engine.images,
+        ),
         gpu_memory_utilization=engine.gpu_memory_utilization if figures.kv_cache_gib is not None else None,
         weights_gib=figures.weights_gib if figures.weights_gib is not None else figures.checkpoint_gib,
         free_gib=figures.free_gib,
@@ -43,6 +50,16 @@ def kept(plan: ModelPlan, machine: MachinePlan, catalogue_name: str, figures: St
         given_kv_cache_gib=figures.given_kv_cache_gib,
         kv_tokens=None if figures.kv_tokens is None else int(figures.kv_tokens),
     )
+
+
+def beside_weights(
+    *, max_loras: int, max_lora_rank: int, speculative: SpeculativePlan | None, images: int | None
+) -> str:
+    """What a start loads beside the model itself, or leaves out: printed weights say nothing of another start's."""
+    parts = [f"{max_loras} adapters of rank {max_lora_rank}"] if max_loras else []
+    if speculative:
+        parts.append(speculative.method + (f" {speculative.folder}" if speculative.folder else ""))
+    return ", ".join(parts + (["text only"] if images == 0 else []))
 
 
 def beside(plan: ModelPlan, start: Start) -> list[Row]:
@@ -72,8 +89,9 @@ def of_machine(starts: Iterable[Start], run: EngineRun, *, device: str, platform
     return [s for s in starts if (s.device, s.platform, s.version) == (device, platform, run.version)]
 
 
-def applied(starts: Sequence[Start], run: EngineRun, *, catalogue_name: str, name: str) -> EngineRun:
-    """The run with what was measured in the place of what was assumed: free memory, and, of the same model, its parts.
+def applied(starts: Sequence[Start], run: EngineRun, *, catalogue_name: str, name: str, beside: str = "") -> EngineRun:
+    """The run with what was measured in the place of what was assumed: free memory, and, of the same model with the
+    same beside it, its parts.
 
     A start that worked its KV cache out tells the machine's offset too; one with a given KV cache cannot.
     """
@@ -82,6 +100,7 @@ def applied(starts: Sequence[Start], run: EngineRun, *, catalogue_name: str, nam
     own = next((s for s in starts if (s.model, s.name) == (catalogue_name, name)), None)
     own = own or next((s for s in starts if s.model == catalogue_name), None)
     told = own or starts[-1]
+    own = own if own and own.beside == beside else None
     free = next((s.free_gib for s in (told, *starts) if s.free_gib is not None), None)
     if free is not None:
         run = replace(run, free_gib=free, assumed=run.assumed - {"free_gib"})
@@ -89,7 +108,8 @@ def applied(starts: Sequence[Start], run: EngineRun, *, catalogue_name: str, nam
         return run
     measured = _offset(own, run) or Measured()
     graphs = own.graphs_gib if own.enforce_eager == run.enforce_eager else None
-    measured = replace(measured, model=run.model_key, weights_gib=own.weights_gib, graphs_gib=graphs)
+    spans = replace(run, tensor_parallel=own.tensor_parallel_size)  # its figures are of one card of so many
+    measured = replace(measured, model=spans.model_key, weights_gib=own.weights_gib, graphs_gib=graphs)
     return replace(run, measured=measured)
 
 

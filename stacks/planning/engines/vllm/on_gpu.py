@@ -11,7 +11,7 @@ from stacks.planning.clusters import DRIVERS
 from stacks.planning.draft import Inputs, Notes, gib
 from stacks.planning.engines.vllm import legality, tasks
 from stacks.planning.engines.vllm.gpu_draft import GpuDraft
-from stacks.planning.engines.vllm.measured_start import applied, of_machine
+from stacks.planning.engines.vllm.measured_start import applied, beside_weights, of_machine
 from stacks.planning.engines.vllm.memory import Architecture, EngineRun, Speculation
 from stacks.planning.engines.vllm.memory.graphs import context_gib
 from stacks.planning.engines.vllm.memory.parts import free_at_start_gib
@@ -102,23 +102,28 @@ def draft_gpu(
     if machine.platform == "wsl2" or gpu.unified_memory:  # what real start lines of such machines show, all of it
         desktop = max(desktop, taken)
         run = replace(run, free_gib=total - desktop - context)
-    run = _with_measured(spec, machine, run, inputs, notes)
-    desktop = total - context - (run.free_gib or 0.0)  # what was measured counts the desktop and everything else
-    _decide_options(spec, architecture, notes)
-    spans = (1,) if gpu.slice_of else _spans(spec, architecture, machine, notes)
     told = None
     if spec.speculative:
         folder = inputs.folder(spec.speculative.model) if spec.speculative.model else None
         told = SpeculativePlan(
             method=spec.speculative.method, num_speculative_tokens=spec.speculative.tokens, folder=folder
         )
+    beside = beside_weights(
+        max_loras=run.max_loras, max_lora_rank=run.max_lora_rank, speculative=told, images=spec.images_per_request
+    )
+    run = _with_measured(spec, machine, run, inputs, notes, beside)
+    desktop = total - context - (run.free_gib or 0.0)  # what was measured counts the desktop and everything else
+    _decide_options(spec, architecture, notes)
+    spans = (1,) if gpu.slice_of else _spans(spec, architecture, machine, notes)
     return GpuDraft(spec, model, gpu, total, desktop, context, run, spans, told)
 
 
-def _with_measured(spec: VllmModel, machine: NvidiaMachine, run: EngineRun, inputs: Inputs, notes: Notes) -> EngineRun:
+def _with_measured(
+    spec: VllmModel, machine: NvidiaMachine, run: EngineRun, inputs: Inputs, notes: Notes, beside: str
+) -> EngineRun:
     """The run with what earlier starts on this card printed in the place of what is assumed."""
     starts = of_machine(inputs.measured, run, device=machine.gpu, platform=machine.platform)
-    known = applied(starts, run, catalogue_name=spec.model, name=spec.name)
+    known = applied(starts, run, catalogue_name=spec.model, name=spec.name, beside=beside)
     source = f"measured/{inputs.stack}.yaml"
     if known.free_gib is not None and known.free_gib != run.free_gib:
         reason = f"{gib(run.free_gib or 0.0)} were assumed beside the desktop, the driver and the engine's own context"

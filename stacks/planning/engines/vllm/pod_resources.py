@@ -22,15 +22,18 @@ def pod_resources(
     *,
     multimodal: bool,
     cards: int = 1,
+    adapters_gib: float = 0.0,
 ) -> ResourcesPlan:
     """Requests and limits, each with its decision; refuses a pinned limit that loading outgrows. `activation_gib`: of a
-    CPU engine, in RAM; `cards`: how many one engine spans.
+    CPU engine, in RAM; `cards`: how many one engine spans; `adapters_gib`: of LoRA adapters beside them.
     """
     number, cpus = inputs.catalog.number, inputs.settings.machine.cpus
     cuda = isinstance(inputs.settings.machine, NvidiaMachine)
     shared = number("podMemory.sharedMemoryGiB")
     parts = (
-        _gpu_parts(inputs, multimodal=multimodal, cards=cards) if cuda else _cpu_parts(model, activation_gib, inputs)
+        _gpu_parts(inputs, multimodal=multimodal, cards=cards, adapters_gib=adapters_gib)
+        if cuda
+        else _cpu_parts(model, activation_gib, inputs)
     )
     need = ceil((sum(parts.values()) * (1.0 if cuda else number("cpuEngine.headroom")) + shared) * 2) / 2  # in half GiB
     source = " + ".join(f"{size:.2f} {name}" for name, size in {**parts, _SHM: shared}.items()) + ", in half GiB"
@@ -84,7 +87,7 @@ def pod_resources(
     )
 
 
-def _gpu_parts(inputs: Inputs, *, multimodal: bool, cards: int) -> dict[str, float]:
+def _gpu_parts(inputs: Inputs, *, multimodal: bool, cards: int, adapters_gib: float) -> dict[str, float]:
     number = inputs.catalog.number
     parts = {
         "engine processes": number("podMemory.baseGiB"),
@@ -92,6 +95,8 @@ def _gpu_parts(inputs: Inputs, *, multimodal: bool, cards: int) -> dict[str, flo
     }
     if multimodal:
         parts["image caches"] = number("podMemory.multimodalCacheGiB")
+    if adapters_gib:
+        parts["LoRA adapters"] = adapters_gib
     return parts
 
 

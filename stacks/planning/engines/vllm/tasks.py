@@ -58,6 +58,8 @@ def check(spec: VllmModel, model: Model, shape: Architecture, image: Image, note
     notes.decide("task", model.task, "default", "catalogue", _ASKED[model.task])
     if model.task in POOLING and spec.speculative:
         notes.refuse(f"{where}: speculative has no meaning: {spec.model} generates no text; remove it")
+    if model.task in POOLING and spec.lora and spec.lora.modules:
+        notes.refuse(f"{where}: lora.modules are not offered for {model.task}; remove them")
     if not shape.caches and spec.kv_cache_dtype != "auto":
         notes.refuse(f"{where}: kvCacheDtype has no meaning: {spec.model} keeps no KV cache; remove it")
     if model.task == "transcription":

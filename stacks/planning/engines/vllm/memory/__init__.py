@@ -18,6 +18,7 @@ with the rows it was fitted on or the file that it was read in; everything else 
 docstring beside it names where it was read.
 """
 
+from stacks.planning.engines.vllm.memory.adapters import adapter_file_gib
 from stacks.planning.engines.vllm.memory.architecture import (
     Architecture,
     Attention,
@@ -62,6 +63,7 @@ __all__ = [
     "State",
     "Verdict",
     "Vision",
+    "adapter_file_gib",
     "kv_needed_gib",
     "largest_len",
     "learn",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from stacks.planning.engines.vllm.memory import activations, graphs, weights
+from stacks.planning.engines.vllm.memory.adapters import adapters_gib
 from stacks.planning.engines.vllm.memory.constants import constant
 from stacks.planning.engines.vllm.memory.resolved import resolve
 from stacks.planning.engines.vllm.memory.run import EngineRun
@@ -43,7 +44,7 @@ def parts_of(run: EngineRun) -> Parts:
     forward = activations.forward_gib(run, resolved) + (library if run.quantization is None else 0.0)
     step = max(forward, sampler + library, encoder + library)  # the output head is in 16 bit
     compiling = activations.compile_gib(run)
-    loaded = weights.weights_gib(run) + weights.draft_gib(run) + weights.adapters_gib(run)
+    loaded = weights.weights_gib(run) + weights.draft_gib(run) + adapters_gib(run)
     charged = max(step, compiling)
     estimate = graphs.estimate_gib(shape, rules, seqs=seqs, eager=eager, second=resolved.second)
     grown = graphs.non_torch_gib(shape, rules, capability=run.capability, tensor_parallel=run.tensor_parallel)

@@ -81,16 +81,6 @@ def _kept(quantization: str | None) -> tuple[float, float]:
     return constant(f"weights.recurrentKept{kind}"), constant(f"bandWeights.recurrentKept{kind}")
 
 
-def adapters_gib(run: EngineRun) -> float:
-    """GiB of `max_loras` slots of rank `max_lora_rank` over all projections of every layer (vllm/lora/layers, allocated
-    at load).
-    """
-    shape = run.architecture
-    inputs_and_outputs = 2 * shape.hidden + shape.qkv_width + 3 * (shape.hidden + shape.intermediate)
-    values = run.max_loras * run.max_lora_rank * inputs_and_outputs * len(shape.layers)
-    return values * _HALF / (run.tensor_parallel * run.pipeline_parallel) / GIB
-
-
 def _network_gib(
     shape: Architecture,
     *,
