@@ -15,7 +15,7 @@ from stacks.planning.draft import Inputs
 from stacks.planning.edits import apply_edits
 from stacks.planning.engines import ENGINES
 from stacks.planning.substitutes import substitutes
-from stacks.settings import CpuMachine, GpuSettings, NvidiaMachine, Settings, VllmModel
+from stacks.settings import CpuMachine, GpuSettings, Mig, Mps, NvidiaMachine, Settings, TimeSlicing, VllmModel
 
 _MOST = 7
 _MOST_TRIED = 2500  # models planned in one search: about two seconds
@@ -25,6 +25,7 @@ _EXTRAS = ("replicas", "pin", "kvCacheDtype", "trustRemoteCode", "revision", "pr
 
 Value = str | int | bool | None
 Works = Callable[[Sequence[Edit]], bool]
+Asked = Callable[[Settings], bool]
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,16 @@ class Knob:
         return f"{self.path}.".startswith(f"{other.path}.") or f"{other.path}.".startswith(f"{self.path}.")
 
 
-def alternatives(settings: Settings, catalog: Catalog, plans: Callable[[Settings], bool]) -> list[Alternative]:
+def alternatives(
+    settings: Settings, catalog: Catalog, plans: Asked, *, refused: Asked = lambda _: False
+) -> list[Alternative]:
     """Up to seven proposals, the nearest first: single edits; pairs where no single one helps; else fewer models.
 
-    `plans` says whether settings can be planned.
+    `plans` says whether settings can be planned. `refused` says at once that they cannot, whatever their models are: no
+    try is spent on them, so that only edits are left that mend what was refused.
     """
-    own = settings.model_dump(mode="json", by_alias=True)
+    # as the file has it: a default written out may be refused, as an empty list is
+    own = settings.model_dump(mode="json", by_alias=True, exclude_unset=True)
     left = _MOST_TRIED
 
     def works(edits: Sequence[Edit]) -> bool:
@@ -62,6 +67,8 @@ def alternatives(settings: Settings, catalog: Catalog, plans: Callable[[Settings
         try:
             changed = Settings.from_config(apply_edits(own, edits))
         except SettingsError:
+            return False
+        if refused(changed):
             return False
         left -= len(changed.models)
         return plans(changed)
@@ -154,14 +161,26 @@ def _knobs(settings: Settings, catalog: Catalog) -> Iterator[Knob]:
     yield from _hardware_knobs(settings, catalog)
     if settings.gateway.kind != "none":
         yield Knob("gateway", (None,), "no gateway: each model on a port of its own")
-    if settings.gpu != GpuSettings():
-        yield Knob("gpu", (None,), "no gpu settings: the driver's device plugin, each engine on a card of its own")
+    yield from _gpu_knobs(settings.gpu)
     sharable = isinstance(machine, NvidiaMachine) and not machine.shared_card and settings.gpu.sharing.kind == "none"
     if isinstance(machine, NvidiaMachine) and sharable and engines > machine.gpus:
         yield Knob("machine.sharedCard", (True,))
     if len(settings.models) > 1:
         for index in reversed(range(len(settings.models))):  # what was added last is what a reviewer would drop
             yield Knob(f"models[{index}]", (None,), f"without {settings.models[index].name}")
+
+
+def _gpu_knobs(gpu: GpuSettings) -> Iterator[Knob]:
+    sharing = gpu.sharing
+    if isinstance(sharing, Mps | Mig):
+        profile = (Edit("gpu.sharing.profile", None),) if isinstance(sharing, Mig) else ()
+        yield Knob("gpu.sharing.kind", ("timeSlicing",), also=profile)
+    if isinstance(sharing, TimeSlicing | Mps) and sharing.replicas is not None:
+        yield Knob("gpu.sharing.replicas", (None,), "no gpu.sharing.replicas: as many shares as engines meet on a card")
+    if gpu.device_plugin is not None:
+        yield Knob("gpu.devicePlugin", (None,), "no gpu.devicePlugin: what suits the driver")
+    if gpu != GpuSettings():
+        yield Knob("gpu", (None,), "no gpu settings: the driver's device plugin, each engine on a card of its own")
 
 
 def _hardware_knobs(settings: Settings, catalog: Catalog) -> Iterator[Knob]:
@@ -197,6 +216,8 @@ def _model_knobs(where: str, model: VllmModel, settings: Settings, catalog: Cata
         if value is not None:
             yield Knob(f"{where}.pin.{name}", (None,), f"{where}: no pin.{name}, let it be derived")
     yield Knob(f"{where}.replicas", range(model.replicas - 1, 0, -1))
+    if model.tensor_parallel is not None:
+        yield Knob(f"{where}.tensorParallel", (None,), f"{where}: no tensorParallel, as many cards as it needs")
     longest = (model.context_tokens - 1) // _STEP_TOKENS * _STEP_TOKENS
     yield Knob(f"{where}.contextTokens", range(longest, 0, -_STEP_TOKENS))
     requests = model.concurrent_requests

@@ -32,6 +32,7 @@ from stacks.planning.gateway import aliases_of, gateway_changes, plan_gateway
 from stacks.planning.gpus.device_plugin import plan_device_plugin, plan_runtime_class
 from stacks.planning.gpus.host import host_plan
 from stacks.planning.gpus.sharing import plan_sharing, seen_by_engines
+from stacks.planning.gpus.sharing_rules import unsupported
 from stacks.planning.host_changes import host_changes
 from stacks.settings import CpuMachine, NvidiaMachine, Settings
 
@@ -61,9 +62,14 @@ def build_plan(
     def plans(changed: Settings) -> bool:
         return not _decide(replace(inputs, settings=changed))[1]
 
+    def refused(changed: Settings) -> bool:
+        return any(unsupported(replace(inputs, settings=changed)))
+
     plan, refusals = _decide(inputs)
     if refusals or plan is None:
-        raise PlanError(refusals, stack=stack, alternatives=alternatives(settings, inputs.catalog, plans))
+        raise PlanError(
+            refusals, stack=stack, alternatives=alternatives(settings, inputs.catalog, plans, refused=refused)
+        )
     if settings.objective == "replicas" and (more := _most_replicas(settings, plans)) != settings:
         plan = _decide(replace(inputs, settings=more))[0] or plan
     return plan

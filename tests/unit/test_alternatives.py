@@ -87,6 +87,21 @@ def test_the_last_resort_is_the_files_first_model_before_any_other() -> None:
     assert texts == ["models[0]: qwen2.5-0.5b-instruct with 4096 tokens, one replica, nothing pinned"]
 
 
+def test_nothing_is_planned_that_is_refused_whatever_its_models_are() -> None:
+    own = config(wish(contextTokens=4096, replicas=2))
+    own["gpu"] = {"devicePlugin": "patched", "sharing": {"kind": "mig", "profile": "1g.5gb"}}
+    planner = Planner(lambda _: True)
+
+    def refused(settings: Settings) -> bool:
+        return settings.gpu.device_plugin is not None or settings.gpu.sharing.kind == "mig"
+
+    found = alternatives(Settings.from_config(own), load(), planner, refused=refused)
+    assert [proposal.text.partition(":")[0] for proposal in found] == ["no gpu settings"]
+    assert planner.planned <= 2
+    assert alternatives(Settings.from_config(own), load(), planner, refused=lambda _: True) == []
+    assert planner.planned <= 2
+
+
 @pytest.mark.parametrize("models", [1, 3, 16])
 def test_a_search_without_an_end_in_sight_gives_up(models: int) -> None:
     own = config(*(wish(name=f"m{n}", replicas=2) for n in range(models)))

@@ -13,9 +13,10 @@ from stacks.errors import PlanError, SettingsError
 from stacks.plan import MinikubePlan, Plan
 from stacks.planning.build import build_plan
 from stacks.planning.clusters import DRIVERS
+from stacks.planning.edits import apply_edits
 from stacks.planning.gpus.device_plugin import MODES
 from stacks.settings import Settings
-from tests.support.stacks import ROOT
+from tests.support.stacks import ROOT, configuration
 
 SMALL = "llama-3.2-1b-instruct"
 
@@ -80,22 +81,34 @@ UNSUITED: dict[str, tuple[dict[str, Any], str, dict[str, Any], tuple[str, ...]]]
 }  # fmt: skip
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("case", UNSUITED)
 def test_an_unsuited_way_is_refused_and_says_what_to_write(case: str) -> None:
     gpu, driver, machine, words = UNSUITED[case]
-    said = refusals(config(gpu, driver=driver, **machine))
+    own = config(gpu, driver=driver, **machine)
+    with pytest.raises(PlanError) as raised:
+        planned(own)
+    said = "\n".join(raised.value.refusals)
     assert all(word in said for word in words), said
+    assert raised.value.proposals, "an edit mends it"
+    for proposal in raised.value.proposals:
+        assert planned(apply_edits(own, proposal.edits))
 
 
-@pytest.mark.long
+@pytest.mark.parametrize("stack", ["l40", "existing-a100", "rtx2060"])
+def test_a_model_that_is_too_large_is_told_what_fits_with_every_driver(stack: str) -> None:
+    own = {**config(gpu="rtx-4060", replicas=1), "cluster": configuration(stack)["cluster"]}
+    own["models"][0] |= {"model": "llama-3.1-8b-instruct", "contextTokens": 8192}
+    with pytest.raises(PlanError) as raised:
+        planned(own)
+    assert len(raised.value.proposals) > 1
+
+
 def test_an_engine_over_two_cards_takes_no_shares() -> None:
     own = config(sharing("timeSlicing", replicas=2), gpus=2, replicas=1)
     own["models"][0]["tensorParallel"] = 2
     assert "tensorParallel" in refusals(own)
 
 
-@pytest.mark.long
 def test_mig_gives_a_process_one_slice() -> None:
     own = config(sharing("mig", profile="3g.20gb"), replicas=1)
     own["models"][0]["tensorParallel"] = 2
@@ -205,7 +218,6 @@ def test_mps_divides_a_card_evenly_and_is_said_to_be_unverified() -> None:
     assert f"{plan.cards[0].total_gib / 2:.2f} GiB" in found.reason
 
 
-@pytest.mark.long
 def test_an_engine_larger_than_its_part_is_refused_under_mps() -> None:
     own = config(sharing("mps", replicas=4))
     assert "MPS gives each process 9.85 GiB" in refusals(own)
