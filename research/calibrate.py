@@ -15,75 +15,16 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import ceil, hypot, sqrt
 
 from research.observations import Observation, forget, observations
+from research.widths import MACHINE, band_with, by_source, machine_widths, shortfall_gib, unexplained_gib, up
 from stacks.planning.engines.vllm.memory import EngineRun, Verdict, learn, predict
 from stacks.planning.engines.vllm.memory.band import CLASSES, band_parts, classes_of
 from stacks.planning.engines.vllm.memory.constants import all_constants, described
 from stacks.planning.engines.vllm.memory.parts import parts_of
-
-MACHINE = ("this machine", "another model on this machine")
-_SHARE = 0.94  # of machines: with 35 of them, all but the worst
-_STEP = 0.01  # GiB; widths are rounded up to it
-
-
-def by_source(rows: Iterable[Observation]) -> dict[str, list[Observation]]:
-    found: dict[str, list[Observation]] = {}
-    for row in rows:
-        found.setdefault(row.source, []).append(row)
-    return found
-
-
-def shortfall_gib(row: Observation) -> float:
-    """Predicted less printed KV cache: positive where too much was promised."""
-    predicted = predict(row.run).kv_gib
-    if predicted is None or row.kv_gib is None:
-        raise ValueError(f"{row.identifier} has no KV cache to compare")
-    return predicted - row.kv_gib
-
-
-def unexplained_gib(row: Observation) -> float:
-    """What of a shortfall the other parts of the band leave to the machine."""
-    others = sum(width * width for name, width in band_parts(row.run) if name not in MACHINE)
-    return sqrt(max(0.0, max(0.0, shortfall_gib(row)) ** 2 - others))
-
-
-def machine_widths(rows: Sequence[Observation]) -> dict[str, float]:
-    """GiB by class. The main ground has little else in its band, so that its worst machine sets the width (n of n + 1
-    machines); every other class takes what covers _SHARE of all machines, or its own worst where that is more.
-    """
-    worst: dict[str, dict[str, float]] = {name: {} for name in CLASSES}
-    pooled: dict[str, float] = {}
-    for source, mine in by_source(row for row in rows if row.kv_gib is not None).items():
-        for row in mine:
-            needed = unexplained_gib(row)
-            pooled[source] = max(pooled.get(source, 0.0), needed)
-            for name in classes_of(row.run):
-                worst[name][source] = max(worst[name].get(source, 0.0), needed)
-    usual = conformal(list(pooled.values()), _SHARE)
-    floor = {name: 0.0 if name == "main" else usual for name in CLASSES}
-    return {name: _up(max([floor[name], *worst[name].values()])) for name in CLASSES}
-
-
-def conformal(needed: Sequence[float], share: float) -> float:
-    """The width that covers the next of n + 1 exchangeable machines with probability `share`; the worst where n is too
-    small for that.
-    """
-    ordered = sorted(needed)
-    return ordered[min(len(ordered), ceil(share * (len(ordered) + 1))) - 1] if ordered else 0.0
-
-
-def _up(width: float) -> float:
-    return round(ceil(round(width / _STEP, 6)) * _STEP, 2)
-
-
-def band_with(row: Observation, widths: dict[str, float]) -> float:
-    """The band of a row under other machine widths."""
-    others = [width for name, width in band_parts(row.run) if name not in MACHINE]
-    return hypot(max(widths[name] for name in classes_of(row.run)), *others)
 
 
 @dataclass
@@ -129,10 +70,36 @@ def scores(rows: Sequence[Observation], *, left_out: bool) -> dict[str, Score]:
     together = machine_widths(rows)
     for source, mine in by_source(rows).items():
         widths = machine_widths([row for row in rows if row.source != source]) if left_out else together
-        for row in mine:
-            band = band_with(row, widths) if row.kv_gib is not None else None
-            for name in (*classes_of(row.run), "all"):
-                found[name].add(row, band)
+        with _machine_widths_are(widths):
+            for row in mine:
+                band = band_with(row, widths) if row.kv_gib is not None else None
+                for name in (*classes_of(row.run), "all"):
+                    found[name].add(row, band)
+    return found
+
+
+@contextmanager
+def _machine_widths_are(widths: dict[str, float]) -> Iterator[None]:
+    """Verdicts under other widths than the catalogue's."""
+    values, wanted = all_constants(), {f"bandMachine.{name}GiB": width for name, width in widths.items()}
+    own = {path: values[path] for path in wanted}
+    if own == wanted:
+        yield
+        return
+    values.update(wanted)
+    forget()
+    yield
+    values.update(own)
+    forget()
+
+
+def missed(rows: Sequence[Observation]) -> list[tuple[Observation, float]]:
+    """Rows that are not covered once their machine is left out, with the band of the others."""
+    found = []
+    for source, mine in by_source(row for row in rows if row.kv_gib is not None).items():
+        widths = machine_widths([row for row in rows if row.source != source])
+        bands = [(row, band_with(row, widths)) for row in mine]
+        found += [(row, band) for row, band in bands if shortfall_gib(row) > band]
     return found
 
 
@@ -197,8 +164,8 @@ def measured_widths(rows: Sequence[Observation]) -> dict[str, float]:
     """GiB: how far the worst row falls short after its machine was measured, by the catalogue's names."""
     found = learning(rows)
     return {
-        "startGiB": _up(max(error for one in found for error in (*one.same, 0.0))),
-        "modelGiB": _up(max(error for one in found for error in (*one.unexplained, 0.0))),
+        "startGiB": up(max(error for one in found for error in (*one.same, 0.0))),
+        "modelGiB": up(max(error for one in found for error in (*one.unexplained, 0.0))),
     }
 
 
@@ -247,6 +214,13 @@ def main(show: Callable[[str], object] = print) -> None:
         show(f"{label}:")
         for name, score in scores(rows, left_out=left_out).items():
             show(score.line(name))
+    for row, band in missed(rows):
+        parts = ", ".join(f"{name} {width:.2f}" for name, width in band_parts(row.run) if name not in MACHINE)
+        short = f"short by {shortfall_gib(row):.2f} GiB, band {band:.2f}"
+        show(f"  missed: {row.identifier} of {row.source}: {short} ({parts})")
+    main_ground = by_source(r for r in rows if r.kv_gib is not None and classes_of(r.run) == ("main",))
+    share = f"{len(main_ground)} of {len(main_ground) + 1}, {len(main_ground) / (len(main_ground) + 1):.1%}"
+    show(f"  main: the worst of {len(main_ground)} machines sets the width, which promises the next one in {share}")
     show("learning from the first start of a machine, mean |error| in GiB of the others (same model / other models):")
     for one in learning(rows):
         show(

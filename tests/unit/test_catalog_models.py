@@ -44,7 +44,8 @@ def test_the_predictor_reads_the_config_of_every_model(name: str) -> None:
     # Whisper's num_hidden_layers are the encoder's; its decoder has two caches a layer
     layers = 2 * model.config["decoder_layers"] if shape.audio else text_config(model.config)["num_hidden_layers"]
     assert len(shape.layers) == layers
-    assert shape.encoder == (model.config["model_type"] in ("bert", "xlm-roberta"))
+    bidirectional = model.config.get("use_bidirectional_attention", False)
+    assert shape.encoder == (bidirectional or model.config["model_type"] in ("bert", "xlm-roberta"))
 
 
 def _half_precision(model: Model) -> float:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from research.calibrate import by_source, implied, learning, machine_widths, measured_widths, scores
+from research.calibrate import implied, learning, measured_widths, missed, scores
 from research.observations import Observation, observations
+from research.widths import by_source, machine_widths
 from stacks.planning.engines.vllm.memory.band import CLASSES
 from stacks.planning.engines.vllm.memory.constants import all_constants, described
 from stacks.planning.engines.vllm.memory.parts import parts_of
@@ -81,6 +82,11 @@ def test_a_machine_that_was_left_out_is_covered(rows: tuple[Observation, ...]) -
     for name in CLASSES:
         assert found[name].covered >= 0.9 * found[name].rows, name
     assert found["all"].covered >= 0.95 * found["all"].rows
+    assert found["all"].dangerous <= 0.01 * found["all"].said_fits
+    misses = missed(rows)
+    assert len(misses) == found["all"].rows - found["all"].covered
+    assert len({row.source for row, _ in misses}) <= 1
+    assert all("version" in row.run.assumed for row, _ in misses)  # of those whose version was printed none
 
 
 def test_one_start_of_a_machine_says_more_than_the_formulas(rows: tuple[Observation, ...]) -> None:
@@ -119,3 +125,14 @@ def test_the_calibration_is_deterministic(rows: tuple[Observation, ...]) -> None
     assert implied("graphs.estimateGiB", rows) == first
     assert all_constants() == before
     assert len(by_source(rows)) > 50
+
+
+def test_left_out_verdicts_are_those_of_the_others_widths(
+    rows: tuple[Observation, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = scores(rows, left_out=True)
+    monkeypatch.setattr("research.calibrate.machine_widths", lambda _rows: dict.fromkeys(CLASSES, 3.0))
+    wide = scores(rows, left_out=True)
+    assert wide["all"].close > narrow["all"].close
+    monkeypatch.undo()
+    assert scores(rows, left_out=True)["all"].close == narrow["all"].close

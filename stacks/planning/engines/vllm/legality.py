@@ -79,6 +79,9 @@ def dtype_for(
         return "float16", load().dtypes["bfloat16"].source, reason
     if checkpoint == "float32" and float16_works:
         return "float16", "vllm/config/model.py _resolve_auto_dtype", "what vLLM makes of a checkpoint in float32"
+    if checkpoint == "float32" and runs_bfloat16:
+        reason = "what vLLM makes of a checkpoint in float32 whose network float16 breaks"
+        return "bfloat16", "vllm/config/model.py _resolve_auto_dtype, _is_valid_dtype", reason
     return checkpoint, "catalogue", f"the checkpoint's own; the card has compute capability {_dotted(card)}"
 
 

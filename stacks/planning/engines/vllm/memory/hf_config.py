@@ -101,7 +101,8 @@ def read_hf_config(config: Mapping[str, Any]) -> Architecture:
     )
     if not words.whole("num_hidden_layers", 0) and isinstance(listed, list | str):
         words.config = {**words.config, "num_hidden_layers": len(listed)}
-    encoder = kind in _ENCODERS
+    # vllm/model_executor/models/config.py Gemma3TextModelConfig: is_causal is the opposite of it; Gemma 4 says "vision"
+    encoder = kind in _ENCODERS or words.get("use_bidirectional_attention") is True
     layers_count, hidden = words.need("num_hidden_layers"), words.need("hidden_size")
     vocabulary = words.need("vocab_size")
     heads = words.need("num_attention_heads")

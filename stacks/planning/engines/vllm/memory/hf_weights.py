@@ -62,7 +62,8 @@ def weights_of(
     if shared_kv and mixers:  # layers that share another's KV still have their query and output projections
         total += shared_kv * 2 * hidden * heads * words.whole("head_dim", 64)
     if not mixers:  # an encoder
-        total += count * 4 * hidden * hidden
+        grouped = heads + words.whole("num_key_value_heads", heads)
+        total += count * 2 * hidden * grouped * words.whole("head_dim", hidden // heads)
     if pattern := words.config.get("hybrid_override_pattern"):
         dense, sparse = str(pattern).count("-"), str(pattern).count("E")
     else:
