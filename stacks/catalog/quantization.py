@@ -73,7 +73,7 @@ def scheme(config: Mapping[str, Any]) -> str | None:
     if method == "compressed-tensors":
         return _FORMATS.get(str(said.get("format"))) or _by_groups(said)
     if method == "modelopt" or (not method and algorithm):
-        found = {"FP8": "fp8", "NVFP4": "nvfp4"}.get(algorithm)
+        found = {"FP8": "fp8", "NVFP4": "nvfp4", "MIXED_PRECISION": _mixed(said)}.get(algorithm)
     elif method == "fp8":
         found = "fp8_block" if said.get("weight_block_size") else "fp8"
     elif method == "bitsandbytes":
@@ -83,6 +83,12 @@ def scheme(config: Mapping[str, Any]) -> str | None:
     if found is None:
         raise UnknownQuantizationError(f"{method} {algorithm}".strip() or "without a quant_method")
     return found
+
+
+def _mixed(said: Mapping[str, Any]) -> str | None:
+    """ModelOpt's table of layers: what has 4 bits in it has its bulk there, attention beside it in 8."""
+    algorithms = {str(layer.get("quant_algo")) for layer in (said.get("quantized_layers") or {}).values()}
+    return "nvfp4" if any(name.endswith("NVFP4") for name in algorithms) else None
 
 
 def _by_groups(said: Mapping[str, Any]) -> str:

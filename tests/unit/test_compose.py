@@ -35,6 +35,8 @@ def _plan(model: str, *, key: bool = False, **changes: Any) -> Plan:
     machine = {"kind": "nvidia", "gpu": "h200", "gpus": 8} if cards else {"kind": "cpu"}
     if CATALOG.model(model).task == "transcription":
         changes |= {"contextTokens": 448, "image": "registry.local/vllm-audio:v0.31.0"}
+    if "auto_map" in CATALOG.model(model).config:
+        changes |= {"trustRemoteCode": True, "revision": "a" * 40}
     own = {
         "machine": {**machine, "memoryGiB": 512, "cpus": 64},
         "cluster": {"driver": "docker"},

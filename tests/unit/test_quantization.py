@@ -59,6 +59,15 @@ def test_what_is_not_in_the_table_is_said(said: dict[str, Any], message: str) ->
         scheme({"quantization_config": {"bits": 4, **said}})
 
 
+def test_a_mixed_checkpoint_of_modelopt_is_one_of_four_bits_where_its_table_has_some() -> None:
+    table = {"layers.0.attn": {"quant_algo": "FP8"}, "layers.0.mlp": {"quant_algo": "W4A16_NVFP4"}}
+    said = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": table}
+    assert scheme({"quantization_config": said}) == "nvfp4"
+    del table["layers.0.mlp"]
+    with pytest.raises(UnknownQuantizationError, match="modelopt MIXED_PRECISION"):
+        scheme({"quantization_config": said})
+
+
 def test_every_method_that_is_offered_is_read() -> None:
     more = {"modelopt": {"quant_algo": "FP8"}}
     for method in METHODS:
