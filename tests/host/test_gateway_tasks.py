@@ -1,7 +1,10 @@
-"""A gateway before models for several tasks: which paths lead to which, and what a form with a file may be."""
+"""A gateway before models for several tasks, one of them with a LoRA adapter: which paths lead to which, and what a
+form with a file may be.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import httpx
@@ -20,7 +23,7 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
-    with answering(tmp_path_factory.mktemp("home"), tasks=TASKS) as made:
+    with answering(tmp_path_factory.mktemp("home"), tasks=TASKS, adapters={"a": ("sql",)}) as made:
         target = made.target()
         wait_until(lambda: _sent(target, tones()).status_code == 200)
         yield made
@@ -37,6 +40,19 @@ def _sent(target: Target, sound: bytes, model: str = "c") -> httpx.Response:
 
 def test_every_probe_passes(target: Target) -> None:
     assert [(o.name, o.finding) for o in suite.run(target) if o.finding] == []
+
+
+def test_an_adapter_is_asked_for_by_its_name_and_answered_by_its_model_s_engine(
+    front: LiveGateway, target: Target
+) -> None:
+    for path in (CHAT, f"/models/sql{CHAT}"):
+        answer = target.ask("POST", path, key=front.key, json=chat_body("sql", "Hi"))
+        assert (answer.status_code, answer.json()["model"]) == (200, "sql")
+        assert json.loads(front.engines["a"].seen[-1][2])["model"] == "sql"
+    listed = target.ask("GET", "/v1/models", key=front.key).json()["data"]
+    assert [row["id"] for row in listed][:2] == ["a", "sql"]
+    assert target.ask("POST", CHAT, json=chat_body("sql", "Hi")).status_code == 401
+    assert target.ask("POST", f"/models/a{CHAT}", key=front.key, json=chat_body("sql", "Hi")).status_code == 404
 
 
 @pytest.mark.parametrize("path", RERANK_PATHS)

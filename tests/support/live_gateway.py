@@ -47,6 +47,7 @@ class Engine:
     key: str
     port: int = 0
     task: Any = "chat"
+    adapters: tuple[str, ...] = ()
     healthy: bool = True
     fails: bool = False
     seen: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
@@ -75,10 +76,13 @@ class Engine:
                     return self._answer(401, b'{"error": "Unauthorized"}')
                 if engine.fails:
                     return self._answer(500, b'{"error": "its own"}')
+                model = engine.model
                 with contextlib.suppress(ValueError, AttributeError):
-                    if json.loads(body).get("stream"):
+                    asked = json.loads(body)
+                    if asked.get("stream"):
                         return self._stream()
-                return self._answer(200, json.dumps({"model": engine.model, **ANSWER}).encode())
+                    model = asked["model"] if asked.get("model") in engine.adapters else model
+                return self._answer(200, json.dumps({"model": model, **ANSWER}).encode())
 
             def _chunk(self) -> bytes:
                 data = self.rfile.read(int(self.rfile.readline(), 16))
@@ -196,7 +200,9 @@ def plan_for(engines: list[Engine], **changes: Any) -> GatewayPlan:
         "aliases": (CHAT_ALIAS,) if {"a", "b"} <= {e.model for e in engines} else (),
         "affinity": AffinityPlan(by="cookie", name="lab-session"),
         "backends": tuple(
-            BackendPlan(model=e.model, host="127.0.0.1", port=e.port, health_path="/health", task=e.task)
+            BackendPlan(
+                model=e.model, host="127.0.0.1", port=e.port, health_path="/health", task=e.task, adapters=e.adapters
+            )
             for e in engines
         ),
     }  # fmt: skip
@@ -205,15 +211,22 @@ def plan_for(engines: list[Engine], **changes: Any) -> GatewayPlan:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, change: Change | None = None, tasks: Mapping[str, str] | None = None, **changes: Any
+    folder: Path,
+    change: Change | None = None,
+    tasks: Mapping[str, str] | None = None,
+    adapters: Mapping[str, tuple[str, ...]] | None = None,
+    **changes: Any,
 ) -> Iterator[LiveGateway]:
-    """A gateway before two engines for chat, `a` and `b`, or those of `tasks`; `change` takes a protection out of the
-    bootstrap. HOME must be somewhere that may be written to.
+    """A gateway before two engines for chat, `a` and `b`, or those of `tasks`, with `adapters`; `change` takes a
+    protection out of the bootstrap. HOME must be somewhere that may be written to.
     """
     with contextlib.ExitStack() as stack:
         key = gateway_files.engine_key(STACK)
         wanted = tasks or {"a": "chat", "b": "chat"}
-        engines = [stack.enter_context(Engine(name, key, task=task).running()) for name, task in wanted.items()]
+        engines = [
+            stack.enter_context(Engine(name, key, task=task, adapters=(adapters or {}).get(name, ())).running())
+            for name, task in wanted.items()
+        ]
         plan = plan_for(engines, **changes)
         files = gateway_files.mounted(STACK)
         text = bootstrap(plan, folder=str(files), listen=("127.0.0.1", plan.port))
