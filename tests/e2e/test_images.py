@@ -16,7 +16,6 @@ from host.artifacts import go_modules
 from host.artifacts.images.oci import Image
 from host.drivers.embedded import images, parts
 from tests.conftest import ROOT
-from tests.e2e import conftest
 from tests.e2e.conftest import Cluster
 from tests.support import stand_in_image
 from tests.support.kill_points import chosen
@@ -32,7 +31,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
     project = tmp_path / "lab"
     skip = shutil.ignore_patterns(".venv*", ".git", ".*_cache", "__pycache__", ".hypothesis")
     shutil.copytree(ROOT, project, ignore=skip)
-    monkeypatch.setattr(conftest, "ROOT", project)
+    monkeypatch.setattr(Cluster, "root", project)
     module = go_modules.GoModule(ROOT / "tests/e2e/standin", {"pause": "."}, "v1")
     with stand_in_image.offered(project, go_modules.build(module, tmp_path) / "pause") as found:
         yield found
