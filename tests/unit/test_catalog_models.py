@@ -56,6 +56,7 @@ def _half_precision(model: Model) -> float:
     tied = model.config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
     kept = text["vocab_size"] * text["hidden_size"] * (1 if tied else 2)
     kept += 0.42e9 if "vision_config" in model.config else 0
+    kept += read_hf_config(model.config).kept_weights
     if model.quantization == "mxfp4":  # experts only
         heads, head = text["num_attention_heads"] + text["num_key_value_heads"], text["head_dim"]
         kept += text["num_hidden_layers"] * 2 * text["hidden_size"] * heads * head
@@ -67,7 +68,8 @@ def test_weights_agree_with_parameters_times_bits(name: str) -> None:
     model = MODELS[name]
     kept = _half_precision(model) if model.quantization else 0.0
     expected = ((model.parameter_count - kept) * BITS[model.quantization] / 8 + kept * 2) / GIB
-    assert model.weights_gib.value == pytest.approx(expected, rel=0.15)
+    # kernels pad what a card was seen to hold
+    assert model.weights_gib.value == pytest.approx(expected, rel=0.2 if model.weights_gib.kind == "measured" else 0.15)
     on_disk = expected * (2 if model.checkpoint_dtype == "float32" else 1)
     assert model.download_gib.value == pytest.approx(on_disk, rel=0.15)
 

@@ -102,6 +102,10 @@ class Architecture:
     """Weights in linear layers of the decoder: what a quantization makes smaller, experts included."""
     recurrent_weights: int = 0
     """Those of them that lie in recurrent mixers, which NVFP4 checkpoints keep partly in 8 or 16 bit."""
+    kept_weights: int = 0
+    """Linear weights beside them that the checkpoint's own list keeps in 16 bit."""
+    recurrent_kept: bool = False
+    """Whether that list keeps all recurrent mixers, so that nothing about them is unknown."""
     router_weights: int = 0
     """Weights of routers and other small parts that stay in 16 bit."""
     vision_weights: int = 0

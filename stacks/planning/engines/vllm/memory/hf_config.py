@@ -7,6 +7,7 @@ from typing import Any
 
 from stacks.errors import CatalogError
 from stacks.planning.engines.vllm.memory.architecture import Architecture, Attention, Experts, Layer, State, Vision
+from stacks.planning.engines.vllm.memory.hf_kept import kept_of
 from stacks.planning.engines.vllm.memory.hf_layers import layers_of
 from stacks.planning.engines.vllm.memory.hf_speech import KINDS, read_speech
 from stacks.planning.engines.vllm.memory.hf_weights import mixer_weights, weights_of
@@ -123,6 +124,7 @@ def read_hf_config(config: Mapping[str, Any]) -> Architecture:
     layers = (None,) * layers_count if encoder else layers_of(words, kind, layers_count, heads)
     vision, vision_weights = _vision(config)
     linear, router, recurrent = weights_of(words, layers, layers_count, hidden, intermediate, heads, gated, experts)
+    kept, recurrent_kept = kept_of(config, words, layers, hidden, heads, experts)
     states = [layer for layer in layers if isinstance(layer, State)]
     attention = next((layer for layer in layers if isinstance(layer, Attention) and layer.kind != "mla"), None)
     return Architecture(
@@ -138,6 +140,8 @@ def read_hf_config(config: Mapping[str, Any]) -> Architecture:
         layers=layers,
         linear_weights=linear,
         recurrent_weights=recurrent,
+        kept_weights=kept,
+        recurrent_kept=recurrent_kept,
         router_weights=router,
         vision_weights=vision_weights,
         vision=vision,
@@ -239,6 +243,8 @@ def _experts(words: Words, layers: int) -> Experts | None:
     # one, which config.json does not mention
     if not shared and str(words.get("model_type") or "").startswith("llama4"):
         shared = width
+    if not shared and str(words.get("model_type") or "").startswith("gemma4"):  # its MLP runs beside the experts
+        shared = words.whole("intermediate_size", 0)
     sparse = layers
     if pattern := words.config.get("hybrid_override_pattern"):
         sparse = str(pattern).count("E")

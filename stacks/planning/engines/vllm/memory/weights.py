@@ -68,15 +68,17 @@ def unknown_gib(run: EngineRun) -> float:
     share = "fp8Share" if run.quantization.startswith(("fp8", "w8")) else "smallShare"
     known = constant(f"bandWeights.{share}") * weights_gib(run)
     each = max(0.0, _HALF - bytes_per_weight(run.quantization))
-    _, doubt = _kept(run.quantization)
+    _, doubt = _kept(run.architecture, run.quantization)
     mixers = doubt * run.architecture.recurrent_weights * each
     return known + mixers / (run.tensor_parallel * run.pipeline_parallel) / GIB
 
 
-def _kept(quantization: str | None) -> tuple[float, float]:
-    """The share of recurrent mixers that checkpoints keep in 16 bit, and its half width."""
+def _kept(shape: Architecture, quantization: str | None) -> tuple[float, float]:
+    """The share of recurrent mixers that the checkpoint keeps in 16 bit, and its half width."""
     if quantization is None:
         return 0.0, 0.0
+    if shape.recurrent_kept:
+        return 1.0, 0.0
     kind = "Fp8" if quantization.startswith(("fp8", "w8")) else ""
     return constant(f"weights.recurrentKept{kind}"), constant(f"bandWeights.recurrentKept{kind}")
 
@@ -106,8 +108,9 @@ def _linear_bytes(shape: Architecture, quantization: str | None, tensor_parallel
     """Bytes of all linear layers over the ranks of one tensor-parallel group."""
     if quantization != _MARLIN_PADDED or shape.experts is None:
         each = bytes_per_weight(quantization, dtype_bytes)
-        kept, _ = _kept(quantization)
-        return shape.linear_weights * each + kept * shape.recurrent_weights * (max(0.0, dtype_bytes - each))
+        share, _ = _kept(shape, quantization)
+        kept = shape.kept_weights + share * shape.recurrent_weights
+        return shape.linear_weights * each + kept * max(0.0, dtype_bytes - each)
     experts = shape.experts  # MXFP4 checkpoints quantize the experts alone, and the kernels want padded widths
     plain = experts.layers * experts.count * 3 * shape.hidden * experts.intermediate
     wide = _up(shape.hidden, constant("weights.mxfp4PadWidth"))
