@@ -6,9 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
-
 from cli.deployed import deployed
 from cli.output import console, print_json
 from host.gateway import gateway_files
@@ -57,12 +54,12 @@ def describe(root: Path, stack: str) -> dict[str, Any]:
         text = path.read_text(encoding="ascii")
     except FileNotFoundError:
         raise LabError(f"the authority of stack {stack} is not made yet", remedy=f"./lab up {stack}") from None
-    certificate = x509.load_pem_x509_certificate(text.encode())
+    sha256, until = gateway_files.fingerprint(text)
     return {
         "stack": stack,
         "authority": str(path),
-        "sha256": certificate.fingerprint(SHA256()).hex(":").upper(),
-        "validUntil": certificate.not_valid_after_utc.date().isoformat(),
+        "sha256": sha256,
+        "validUntil": until.isoformat(),
         "hosts": list(gateway.hosts),
         "commands": _commands(str(path), f"lab-{stack}"),
         "pem": text,

@@ -6,8 +6,12 @@ import hashlib
 import json
 import secrets
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from host.drivers.embedded import pki
 from host.gateway.keys import Keys
@@ -29,6 +33,12 @@ def mounted(stack: str) -> Path:
 def authority(stack: str) -> Path:
     """The certificate of the stack's own authority, which clients trust."""
     return state.folder(stack) / "gateway" / "tls" / AUTHORITY_FILE
+
+
+def fingerprint(certificate: str) -> tuple[str, date]:
+    """Of a certificate in PEM: its SHA-256 as browsers show it, and the last day that it is valid."""
+    read = x509.load_pem_x509_certificate(certificate.encode())
+    return read.fingerprint(SHA256()).hex(":").upper(), read.not_valid_after_utc.date()
 
 
 def keys(stack: str) -> Keys:
