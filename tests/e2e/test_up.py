@@ -198,7 +198,7 @@ def _measured(quick: Lab) -> dict:
     return _MEASURED
 
 
-@pytest.mark.parametrize("victim", ["lab", "pulumi", "interrupt"])
+@pytest.mark.parametrize("victim", ["lab", _slow("pulumi"), "interrupt"])
 def test_an_up_ended_anywhere_is_finished_by_the_next(quick, victim):
     before, whole = quick.inventory(), _measured(quick)
     for point in _points(whole["up"], _PLACES[victim]):
