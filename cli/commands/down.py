@@ -14,8 +14,8 @@ from cli.output import console, print_json
 from cli.render.live import Watch
 from cli.root_rights import root_rights
 from host.drivers import optional
+from host.drivers.claims import claiming
 from host.system import command
-from host.system.state import folder
 from stacks.errors import LabError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run(root: Path, stack: str | None, *, yes: bool, purge: bool, as_json: bool)
             f"nothing of stack {target.stack} is recorded on this machine",
             remedy=f"./lab status {target.stack} shows what runs",
         )
-    if purge and (others := _other_clusters(target.stack)):
+    if purge and (others := sorted(claiming() - {target.stack})):
         raise LabError(
             f"{caches} is in use by {', '.join(others)}",
             remedy=f"./lab down {others[0]} first, or ./lab down {target.stack} without --purge",
@@ -119,8 +119,3 @@ def _purge(caches: Path, models: Path | None, weights: list[str]) -> None:
         command.run(
             ["rm", "-rf", "--one-file-system", str(caches)], timeout=_REMOVAL_SECONDS, root=True
         )  # root's files of images are in it
-
-
-def _other_clusters(stack: str) -> list[str]:
-    """Stacks other than this one whose cluster stands on this machine: the caches hold their images."""
-    return sorted(p.parent.name for p in folder(stack).parent.glob("*/cluster") if p.parent.name != stack)

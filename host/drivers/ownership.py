@@ -87,6 +87,12 @@ def mark_file(driver: str, cluster: str) -> Path:
     return Path(_FOLDER).expanduser() / f"{driver}-{cluster}.json"
 
 
+def marked() -> set[str]:
+    """The stacks that the marks of this user name. Raises HostError where one cannot be read."""
+    marks = (read(path) for path in sorted(Path(_FOLDER).expanduser().glob("*.json")))
+    return {mark.owner.stack for mark in marks if mark is not None}
+
+
 def read(path: Path) -> Mark | None:
     """The mark at `path`, None where there is none. Raises HostError where it cannot be read."""
     if not path.exists():

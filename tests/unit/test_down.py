@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ from cli.deployed import Deployed
 from host.artifacts import models
 from host.artifacts.models.place import Place
 from host.drivers import ownership
+from host.drivers.k3s import driver as k3s
+from host.drivers.k3s.machine import MARK
 from host.drivers.ownership import Mark
 from host.system import command, state
+from stacks import names
 from stacks.errors import HostError, LabError
 from tests.conftest import ROOT
 
@@ -81,8 +84,35 @@ def test_a_minikube_profile_whose_state_was_lost_is_removed_without_asking_for_r
     assert (removed, rights) == (["local-ai-lab"], [False])
 
 
-def test_a_purge_is_refused_while_another_stack_uses_the_caches(project: Path) -> None:
+def _embedded(_root: Path) -> None:
     (state.folder("other") / "cluster").mkdir(parents=True)
+
+
+def _minikube(_root: Path) -> None:
+    ownership.write(ownership.mark_file("minikube", "box"), Mark(ownership.this_stack("other", "minikube", "box")))
+
+
+def _k3s(root: Path) -> None:
+    state.folder("other").mkdir(parents=True)
+    ownership.write(root / MARK[1:], Mark(ownership.this_stack("other", "k3s", "node")))
+
+
+def _docker(_root: Path) -> None:
+    state.folder("other").mkdir(parents=True)
+    (state.folder("other") / "compose.yaml").write_text("")
+
+
+def _existing(_root: Path) -> None:
+    state.record("other", 0, "their cluster's UID")
+    Path(names.kubeconfig("other")).expanduser().write_text("")
+
+
+@pytest.mark.parametrize("claim", [_embedded, _minikube, _k3s, _docker, _existing])
+def test_a_purge_is_refused_while_another_stack_uses_the_caches(
+    claim: Callable[[Path], None], project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(k3s, "ROOT", tmp_path / "root")
+    claim(tmp_path / "root")
     caches = Path("~/.cache/local-ai-lab").expanduser()
     caches.mkdir(parents=True)
     with pytest.raises(LabError, match="in use by other"):

@@ -63,14 +63,14 @@ def destroy(environment: Mapping[str, str]) -> None:
     if os.geteuid() != 0:
         specification.as_root("k3s", "destroy", environment)
     with _alone(machine):
-        removed = _remove(machine)
+        removed, kept = _remove(machine)
         machine.kubeconfig.unlink(missing_ok=True)
         # Another run that makes it anew must know whether there was one.
         uid = "" if specification.by_stack(environment) else recorded_uid(machine.stack) or ""
         state.record(machine.stack, state.epoch(machine.stack) + int(removed), uid)
         ownership.remove(machine.mark_file)
         machine.give_to_caller()
-    _say({"cluster": machine.plan.name, "removed": removed, "kept": [str(_CACHE)]})
+    _say({"cluster": machine.plan.name, "removed": removed, "kept": [str(_CACHE), *map(str, kept)]})
 
 
 def prepare(stack: str, plan: K3sPlan) -> list[Callable[[], object]]:
@@ -89,17 +89,18 @@ def stands(stack: str) -> bool:
     return mark is not None and mark.owner.stack == stack
 
 
-def _remove(machine: Machine) -> bool:
-    """Whether there was something of this stack's to remove. Raises HostError where it is another's."""
+def _remove(machine: Machine) -> tuple[bool, list[Path]]:
+    """Whether there was something of this stack's to remove, and what stays of it. Raises HostError where it is
+    another's.
+    """
     seen = look(machine, None)
     if found := decide.foreign(seen, machine):
         raise HostError(f"{found.reason}: nothing was removed", remedy=found.remedy)
     if seen.mark is None:
-        return False
+        return False, []
     machine.mark(replace(seen.mark, removing=True))
     with step("removing K3s"):
-        teardown.remove(machine)
-    return True
+        return True, teardown.remove(machine)
 
 
 def _summary(seen: Observed, machine: Machine) -> tuple[str, dict[str, str]]:

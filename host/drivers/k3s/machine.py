@@ -18,6 +18,10 @@ BINARY: Final = "/usr/local/bin/k3s"
 UNIT: Final = "/etc/systemd/system/k3s.service"
 CONFIG: Final = "/etc/rancher/k3s/config.yaml"
 KUBECONFIG: Final = "/etc/rancher/k3s/k3s.yaml"
+OWNERS: Final = "registries.yaml"
+"""Beside the configuration: mirrors and logins of image registries, which K3s reads when it starts (docs.k3s.io,
+private registry configuration). It is the machine's owner's, may be there before K3s, and stays after it.
+"""
 DATA: Final = "/var/lib/rancher/k3s"
 CONTAINERD: Final = f"{DATA}/agent/etc/containerd"
 MARK: Final = "/var/lib/local-ai-lab/k3s.json"
@@ -55,6 +59,13 @@ ExecStart=/usr/local/bin/k3s server
 """What k3s-io/k3s install.sh, create_systemd_service_file, writes for a server."""
 
 
+def contents(folder: Path) -> list[Path]:
+    """What a K3s keeps in one of its folders: all but the owner's registries, and what each ext4 disk has that is
+    mounted there. Raises OSError.
+    """
+    return [path for path in folder.iterdir() if path.name not in (OWNERS, "lost+found")]
+
+
 @dataclass
 class Machine:
     """One run for one stack; `root` stands for /."""
@@ -84,8 +95,12 @@ class Machine:
         return Path(self.plan.kubeconfig).expanduser()
 
     def identity(self) -> str:
-        """By what the service was started: sixteen hex digits of version, configuration and unit."""
-        text = repr((self.plan.kubernetes, self.plan.config, UNIT_TEXT))
+        """By what the service was started: sixteen hex digits of version, configuration and unit, and of when the
+        owner's registries were written. Their content may be a login, and everybody may read the mark.
+        """
+        registries = self.at(CONFIG).with_name(OWNERS)
+        written = (registries.stat().st_mtime_ns,) if os.path.exists(registries) else ()  # noqa: PTH110
+        text = repr((self.plan.kubernetes, self.plan.config, UNIT_TEXT, *written))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def mark(self, mark: Mark) -> None:

@@ -11,7 +11,17 @@ from typing import Final
 
 from host.drivers import ownership
 from host.drivers.k3s.alive import ready
-from host.drivers.k3s.machine import BINARY, CONFIG, CONTAINERD, DATA, KUBECONFIG, UNIT, UNIT_TEXT, Machine
+from host.drivers.k3s.machine import (
+    BINARY,
+    CONFIG,
+    CONTAINERD,
+    DATA,
+    KUBECONFIG,
+    UNIT,
+    UNIT_TEXT,
+    Machine,
+    contents,
+)
 from host.drivers.ownership import Mark, Owner
 from host.system import command
 from probes.kubernetes_api import KubernetesApi
@@ -78,7 +88,7 @@ def look(machine: Machine, program: Path | None) -> Observed:
         wsl="microsoft" in _text(machine.at("/proc/sys/kernel/osrelease")).lower(),
         mark=ownership.read(machine.mark_file),
         inside=inside,
-        has=tuple(path for path in PLACES if _there(machine.at(path))),
+        has=tuple(path for path in PLACES if _has(machine.at(path))),
         binary=same,
         version=version,
         config=_text(config) == machine.plan.config and config.stat().st_mode & 0o777 == 0o600,
@@ -132,6 +142,14 @@ def _ask(machine: Machine) -> tuple[Owner | None, bool]:
         return ownership.read_inside(api), ready(api, machine.plan.node)
     except LabError:
         return None, False
+
+
+def _has(place: Path) -> bool:
+    """Whether there is more than an empty folder or the owner's registries; a link that leads nowhere is more."""
+    try:
+        return bool(contents(place)) if place.is_dir() and not place.is_symlink() else os.path.lexists(place)
+    except OSError:  # a folder that only root may list
+        return True
 
 
 def _there(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from host.drivers.k3s.machine import BINARY, DATA, UNIT, Machine
+from host.drivers.k3s.machine import BINARY, DATA, OWNERS, UNIT, Machine, contents
 from host.system import command
 from stacks.errors import HostError
 
@@ -25,8 +26,10 @@ _SECONDS = 120.0
 _SHIM_TRIES = 20
 
 
-def remove(machine: Machine) -> None:
-    """Nothing of K3s is left afterwards but its mark. Raises HostError where some cannot be removed."""
+def remove(machine: Machine) -> list[Path]:
+    """Nothing of K3s is left afterwards but its mark; returns what is the owner's and stays. Raises HostError where
+    some cannot be removed.
+    """
     require_outside(machine, (Path("~/.cache/local-ai-lab").expanduser(), *_cache()))
     if machine.at(UNIT).exists():
         _run(machine, "systemctl", "disable", "--now", "k3s")
@@ -35,14 +38,38 @@ def remove(machine: Machine) -> None:
     _disconnect(machine)
     for program in ("iptables", "ip6tables"):
         _take_rules(machine, program)
-    for folder in FOLDERS:
-        if machine.at(folder).exists():
-            shutil.rmtree(machine.at(folder))
+    kept = [path for folder in FOLDERS for path in _delete(machine.at(folder))]
     for path in FILES:
         for left in (machine.at(path), *machine.at(path).parent.glob(f".{Path(path).name}.[0-9]*")):
             left.unlink(missing_ok=True)
     _run(machine, "systemctl", "daemon-reload")
     _run(machine, "systemctl", "reset-failed", "k3s", check=False)  # it has not failed, as a rule
+    return kept
+
+
+def _delete(folder: Path) -> list[Path]:
+    """The folder is gone afterwards, or as empty as a new one where a disk is mounted on it, or the owner's registries
+    are in it. Of a link the link alone goes. Returns what stays.
+    """
+    if folder.is_symlink():
+        target = folder.resolve()
+        folder.unlink()
+        return [target]
+    if not folder.exists():
+        return []
+    for path in contents(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if any(folder.iterdir()):
+        return [folder / OWNERS] if (folder / OWNERS).exists() else []
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:  # a disk is mounted there
+            raise
+    return []
 
 
 def require_outside(machine: Machine, kept: tuple[Path, ...]) -> None:
@@ -57,15 +84,22 @@ def require_outside(machine: Machine, kept: tuple[Path, ...]) -> None:
 
 
 def mounts(machine: Machine) -> list[str]:
-    """What is mounted in K3s' places, the innermost first."""
+    """What is mounted in K3s' places, also where a link leads there, the innermost first."""
+    places = {place for path in _MOUNTS for place in (path, _real(machine, path))}
     text = machine.at("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
     points = [line.split(" ")[1] for line in text.splitlines() if line]
     decoded = [re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), point) for point in points]
-    return sorted((p for p in decoded if _in_place(p)), reverse=True)
+    return sorted((p for p in decoded if _in_place(p, places)), reverse=True)
 
 
-def _in_place(point: str) -> bool:
-    return any(point == p or point.startswith(p if p.endswith("-") else f"{p}/") for p in _MOUNTS)
+def _in_place(point: str, places: set[str]) -> bool:
+    return any(point.startswith(p if p.endswith("-") else f"{p}/") for p in places)
+
+
+def _real(machine: Machine, path: str) -> str:
+    """Where the path leads, as the kernel's list of mounts names it."""
+    real, root = machine.at(path).resolve(), machine.root.resolve()
+    return f"/{real.relative_to(root)}" if real.is_relative_to(root) else str(real)
 
 
 def _cache() -> tuple[Path, ...]:
