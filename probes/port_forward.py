@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import httpcore
 import httpx
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 PROTOCOL: Final = "v4.channel.k8s.io"
 _DATA, _ERROR = 0, 1
 _PREFACE = 2
 _OPEN_SECONDS = 15.0
+_CLOSE_SECONDS = 1.0  # what the other side says at the end is of no interest
+_LOST: Final = (InvalidMessage, ConnectionResetError, ssl.SSLEOFError)
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,31 @@ class ApiServer:
     server_name: str | None = None
 
     def open(self, path: str) -> ClientConnection:
-        """A WebSocket to that path. Raises httpcore.ConnectError with what the server says."""
+        """A WebSocket to that path. Raises httpcore.ConnectError with what the server says.
+
+        A connection that ends before an answer is tried once more: an answer that was on its way can be lost so.
+        """
+        with suppress(*_LOST):
+            return self._open(path)
+        try:
+            return self._open(path)
+        except _LOST as error:
+            raise httpcore.ConnectError(f"ports of the pod are not forwarded: {error}") from None
+
+    def _open(self, path: str) -> ClientConnection:
         more: dict[str, Any] = {"server_hostname": self.server_name} if self.server_name else {}
         try:
             return connect(
                 f"wss://{self.server.removeprefix('https://').rstrip('/')}{path}",
                 subprotocols=[PROTOCOL],  # type: ignore[list-item]
                 additional_headers=dict(self.headers), ssl=self.tls, proxy=self.proxy, compression=None, max_size=None,
-                open_timeout=_OPEN_SECONDS, ping_interval=None, **more,
+                open_timeout=_OPEN_SECONDS, close_timeout=_CLOSE_SECONDS, ping_interval=None, **more,
             )  # fmt: skip
         except InvalidStatus as error:
             said = error.response.body.decode(errors="replace")[:300] if error.response.body else ""
             raise httpcore.ConnectError(f"ports of the pod are not forwarded: {error} {said}".rstrip()) from None
+        except _LOST:
+            raise
         except (OSError, WebSocketException) as error:
             raise httpcore.ConnectError(f"ports of the pod are not forwarded: {error}") from None
 

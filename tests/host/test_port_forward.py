@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,47 @@ def test_what_the_api_server_or_the_pod_refuses_is_said(server: ApiServer) -> No
         client.get("http://127.0.0.1:30080/health")
     with _client(server, "deaf") as client, pytest.raises(httpx.TransportError, match="connection refused"):
         client.get("http://127.0.0.1:30080/health")
+
+
+def test_an_answer_that_was_lost_is_asked_for_once_more(server: ApiServer) -> None:
+    """The first connection ends without an answer, before the API server sees it."""
+    target = ("127.0.0.1", int(server.server.rpartition(":")[2]))
+    seen: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def lead() -> None:
+            while True:
+                try:
+                    client, _ = door.accept()
+                except OSError:
+                    return
+                seen.append(len(seen))
+                if len(seen) == 1:
+                    client.close()
+                    continue
+                behind = socket.create_connection(target)
+                for pair in ((client, behind), (behind, client)):
+                    threading.Thread(target=_copy, args=pair, daemon=True).start()
+
+        threading.Thread(target=lead, daemon=True).start()
+        lossy = replace(server, server=f"https://127.0.0.1:{door.getsockname()[1]}")
+        with _client(lossy, "pod-1") as client:
+            assert client.post("http://127.0.0.1:30080/v1/chat/completions", json={"a": 1}).status_code == 200
+        assert seen == [0, 1]
+
+
+def test_an_api_server_that_is_not_there_is_said(server: ApiServer) -> None:
+    gone = replace(server, server=f"https://127.0.0.1:{_closed_port()}")
+    with _client(gone, "pod-1") as client, pytest.raises(httpx.TransportError, match="not forwarded"):
+        client.get("http://127.0.0.1:30080/health")
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    while data := source.recv(65536):
+        target.sendall(data)
+    target.close()
+
+
+def _closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
