@@ -12,8 +12,17 @@ from stacks.plan import Plan
 Op = Literal["create", "update", "replace", "delete", "same"]
 _COMMAND = "Command"
 
+_OF_CONTROLLERS = (
+    "BackendTrafficPolicy", "ClientTrafficPolicy", "EnvoyExtensionPolicy", "EnvoyPatchPolicy", "EnvoyProxy", "Gateway",
+    "GatewayClass", "HTTPRoute", "HTTPRouteFilter", "SecurityPolicy",
+)  # fmt: skip
+
 IMMUTABLE: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(_OF_CONTROLLERS, ()),
+    "ClusterRole": (),
+    "ClusterRoleBinding": ("roleRef",),
     "ConfigMap": (),
+    "CustomResourceDefinition": (),
     "DaemonSet": ("spec.selector",),
     "Deployment": ("spec.selector",),
     "Namespace": (),
@@ -21,6 +30,7 @@ IMMUTABLE: Final[Mapping[str, tuple[str, ...]]] = {
     "PersistentVolume": ("spec.local",),
     "PersistentVolumeClaim": ("spec.accessModes", "spec.selector", "spec.storageClassName", "spec.volumeName"),
     "PodDisruptionBudget": (),
+    "Release": (),
     "RuntimeClass": ("handler",),
     "Secret": ("type",),
     "Service": ("spec.clusterIP",),
@@ -51,7 +61,8 @@ def effects(before: Plan, after: Plan) -> list[Effect]:
 
 def _resources(plan: Plan) -> dict[rendered.Name, Mapping[str, Any]]:
     commands = {rendered.Name(_COMMAND, name): vars(command) for name, command in rendered.commands(plan).items()}
-    return {**rendered.objects(plan), **commands}
+    releases = {rendered.Name("Release", name): told for name, told in rendered.releases(plan).items()}
+    return {**rendered.objects(plan), **releases, **commands}
 
 
 def _effect(name: rendered.Name, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Effect:

@@ -14,6 +14,7 @@ from components.cluster.cluster import Cluster, ClusterArgs
 from components.cluster.namespace_manifests import marks
 from components.docker.containers import Containers, ContainersArgs
 from components.exports import exports
+from components.gateway.aibrix_gateway import AIBrixGateway, AIBrixGatewayArgs
 from components.gateway.gateway import EnvoyGateway, EnvoyGatewayArgs, Gateway, GatewayArgs
 from components.gpu.allocatable_gpus import AllocatableGpus, AllocatableGpusArgs
 from components.gpu.device_plugin import DevicePlugin, DevicePluginArgs
@@ -90,14 +91,13 @@ class LabPlatform(pulumi.ComponentResource):
         if pods is not None:
             space_args = replace(space_args, hub_token=token, marks=marks(plan.stack, args.owner))
         namespace = ModelsNamespace("models", space_args, self._on(cluster))
-        inside = None if pods is None else namespace.made
         cache = self._cache(args, cluster, namespace)
         envoy = self._envoy(args, cluster, namespace)
         before_models = [*plugin, namespace, cache, *([envoy.secrets] if envoy else [])]
         pod, models = Pod.of(plan), list[Model]()
         for model in plan.start_order:
             earlier = models[-1:] if pod.one_by_one else []
-            opts = self._on(cluster, *before_models, *earlier, gone_with=inside)
+            opts = self._on(cluster, *before_models, *earlier, gone_with=namespace.made if pods else None)
             front = None if envoy is None else BehindGateway(cluster_ip(model, plan))
             model_args = ModelArgs(model, space, plan.cache_folder, pod, pods, key, token, front)
             models.append(Model(model.name, model_args, opts))
@@ -109,12 +109,15 @@ class LabPlatform(pulumi.ComponentResource):
         gateway = Gateway("gateway", GatewayArgs(plan.models, space), self._on(cluster, namespace, *models))
         return [*models, gateway], {**places, "endpoints": gateway.urls}
 
-    def _envoy(self, args: LabPlatformArgs, cluster: Cluster, namespace: pulumi.Resource) -> EnvoyGateway | None:
-        plan = args.plan
-        if plan.gateway is None:
-            return None
-        gateway_args = EnvoyGatewayArgs(plan.gateway, plan.stack, plan.kubernetes, args.epoch)
-        return EnvoyGateway("gateway", gateway_args, self._on(cluster, namespace))
+    def _envoy(
+        self, args: LabPlatformArgs, cluster: Cluster, namespace: pulumi.Resource
+    ) -> EnvoyGateway | AIBrixGateway | None:
+        plan, gateway, opts = args.plan, args.plan.gateway, self._on(cluster, namespace)
+        if gateway and gateway.aibrix:
+            aibrix_args = AIBrixGatewayArgs(gateway, gateway.aibrix, plan.stack, plan.kubernetes, args.epoch)
+            return AIBrixGateway("gateway", aibrix_args, opts)
+        envoy_args = EnvoyGatewayArgs(gateway, plan.stack, plan.kubernetes, args.epoch) if gateway else None
+        return EnvoyGateway("gateway", envoy_args, opts) if envoy_args else None
 
     def _cache(self, args: LabPlatformArgs, cluster: Cluster, namespace: ModelsNamespace) -> pulumi.Resource:
         cache, target = args.plan.model_cache, args.plan.kubernetes

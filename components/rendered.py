@@ -9,13 +9,14 @@ from typing import Any, Final, NamedTuple
 
 from components.cluster import namespace_manifests as namespace
 from components.docker import compose_manifests as compose
+from components.gateway import aibrix_gateway_manifests as aibrix
+from components.gateway import envoy_gateway_manifests as envoy_gateway
 from components.gateway import envoy_kubernetes_manifests as envoy
 from components.gpu import device_plugin_manifests as device_plugin
 from components.serving import existing_manifests as existing
 from components.serving import model_manifests as model
 from components.serving import stack_manifests as stack_objects
-from stacks import names
-from stacks.plan import DevicePluginPlan, DockerPlan, NvidiaPlan, Plan, canonical
+from stacks.plan import DockerPlan, Plan, canonical
 
 WITHHELD: Final = "withheld"
 """What stands here in place of a secret, or of what is made from one."""
@@ -48,7 +49,7 @@ def objects(plan: Plan, *, home: str = "~", owner: str = WITHHELD) -> dict[Name,
         return {}
     foreign = plan.cluster.foreign
     if plan.nvidia and plan.nvidia.device_plugin and plan.nvidia.device_plugin.mode == "owned":
-        declared += _device_plugin(plan.nvidia, plan.nvidia.device_plugin, plan.kubernetes.kubernetes)
+        declared += device_plugin.objects(plan.nvidia, plan.nvidia.device_plugin, plan.kubernetes.kubernetes)
     space = plan.kubernetes.namespace
     declared += [
         (
@@ -68,7 +69,9 @@ def objects(plan: Plan, *, home: str = "~", owner: str = WITHHELD) -> dict[Name,
     if foreign and plan.hugging_face_token:
         declared.append(("models-hub-token", _withheld(existing.hub_token_secret(space, WITHHELD))))
     declared += stack_objects.cache(plan, home)
-    if plan.gateway:
+    if plan.gateway and plan.gateway.aibrix:
+        declared += aibrix.objects(plan.gateway, plan.gateway.aibrix, space, plan.kubernetes.kubernetes)
+    elif plan.gateway:
         declared += envoy.objects(plan.gateway, space)
     mark = WITHHELD if plan.auth == "apiKey" else model.OF_THE_GATEWAY if plan.gateway else None
     for served in plan.start_order:
@@ -76,6 +79,12 @@ def objects(plan: Plan, *, home: str = "~", owner: str = WITHHELD) -> dict[Name,
     if not foreign and not plan.gateway:
         declared += [(f"{served.name}-endpoint", model.endpoint(served, space)) for served in plan.models]
     return {Name(manifest["kind"], name): manifest for name, manifest in declared}
+
+
+def releases(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Every Helm release of the stack by its name: the arguments of helm.v3.Release. What it installs is upstream's."""
+    own = plan.gateway.aibrix if plan.gateway else None
+    return {envoy_gateway.RELEASE: envoy_gateway.release(own.envoy_gateway)} if own else {}
 
 
 def compose_document(plan: Plan) -> dict[str, Any]:
@@ -127,20 +136,6 @@ def commands(plan: Plan) -> dict[str, Command]:
         spec["LAB_API_KEY"] = WITHHELD
     found["inference-check-run"] = Command("python -m probes inference_check", spec, (plan.digest,))
     return found
-
-
-def _device_plugin(nvidia: NvidiaPlan, plugin: DevicePluginPlan, kubernetes: str) -> list[tuple[str, dict[str, Any]]]:
-    space = names.NVIDIA_NAMESPACE
-    owned = namespace.namespace(space, pod_security="privileged", component="nvidia", kubernetes=kubernetes)
-    found: list[tuple[str, dict[str, Any] | None]] = [
-        ("device-plugin-namespace", owned),
-        ("device-plugin-default-deny", namespace.default_deny(space)),
-        ("device-plugin-config", device_plugin.config_map(plugin)),
-        ("device-plugin-runtime-class", device_plugin.runtime_class(nvidia)),
-        ("device-plugin-mps", device_plugin.mps_daemon_set(nvidia, plugin)),
-        ("device-plugin", device_plugin.daemon_set(nvidia, plugin)),
-    ]
-    return [(name, manifest) for name, manifest in found if manifest is not None]
 
 
 def _withheld(secret: Mapping[str, Any]) -> dict[str, Any]:

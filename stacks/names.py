@@ -17,6 +17,14 @@ API_KEY_SECRET = "endpoint-api-key"  # noqa: S105  (the name of a Secret)
 GATEWAY = "gateway"
 """Every object of the gateway in a stack's namespace, and its container."""
 GATEWAY_SECRET = "gateway-files"  # noqa: S105  (the name of a Secret)
+GATEWAY_CLIENTS_SECRET = "gateway-clients"  # noqa: S105  (the name of a Secret)
+GATEWAY_TLS_SECRET = "gateway-tls"  # noqa: S105  (the name of a Secret)
+GATEWAY_ENGINE_SECRET = "gateway-engine-key"  # noqa: S105  (the name of a Secret)
+"""What Envoy Gateway reads of a stack's namespace: a key for each client, the certificate, what engines are sent."""
+ENVOY_GATEWAY_NAMESPACE = "envoy-gateway-system"
+"""Where Envoy Gateway runs, and the Envoys that it makes: upstream's own name."""
+AIBRIX_PLUGIN, AIBRIX_REDIS, AIBRIX_PORT = "gateway-plugins", "gateway-redis", 50052
+"""The objects of AIBrix' parts in a stack's namespace, and where its plugin listens: cmd/plugins, v0.5.0, v0.7.0."""
 GATEWAY_KEYS_ANNOTATION = "local-ai-lab/gateway-files"
 """On the gateway's pods: which of these files they should have; a kubelet looks at a pod that changes at once."""
 MODELS_MOUNT = "/models"
@@ -146,6 +154,24 @@ def gateway_selector() -> dict[str, str]:
     return {"app.kubernetes.io/name": GATEWAY, "app.kubernetes.io/part-of": PART_OF}
 
 
+def gateway_proxy_selector(namespace_name: str) -> dict[str, str]:
+    """The labels that Envoy Gateway gives the Envoys of a stack's Gateway."""
+    return {
+        "gateway.envoyproxy.io/owning-gateway-namespace": namespace_name,
+        "gateway.envoyproxy.io/owning-gateway-name": GATEWAY,
+    }
+
+
+def aibrix_labels(model: str) -> dict[str, str]:
+    """The labels by which AIBrix finds a model's pods: docs/source/features/gateway-plugins.rst."""
+    return {"model.aibrix.ai/name": model, "model.aibrix.ai/port": str(HTTP_PORT)}
+
+
+def gateway_part_selector(part: str) -> dict[str, str]:
+    """The labels by which a Service, a Deployment and policies find one of AIBrix' parts."""
+    return {"app.kubernetes.io/name": part, "app.kubernetes.io/part-of": PART_OF}
+
+
 def model_cache(path: str) -> str:
     """The name of the cache's volume and claim: another folder is another volume, because a volume's path can never
     change.
@@ -159,7 +185,7 @@ def reserved_model_name(name: str) -> str | None:
         return "a Service of that name makes Kubernetes inject VLLM_PORT, which breaks vLLM"
     if name == "default":
         return "the namespace's own ServiceAccount is called that"
-    if name == "gateway":
+    if name in (GATEWAY, AIBRIX_PLUGIN, AIBRIX_REDIS):
         return "the gateway's own objects are called that"
     if name == "default-deny":
         return "the NetworkPolicy that closes the namespace is called that"

@@ -44,7 +44,9 @@ def publish(target: Deployed) -> None:
     """On a cluster the gateway reads a Secret, which follows the file. Raises HostError."""
     gateway, cluster = target.plan.gateway, target.plan.cluster
     if gateway and isinstance(cluster, KubernetesPlan):
-        kubernetes.publish(kubernetes.Place(target.stack, cluster.kubeconfig, cluster.namespace, gateway.hosts))
+        kubernetes.publish(
+            kubernetes.Place(target.stack, cluster.kubeconfig, cluster.namespace, gateway.hosts, gateway.kind)
+        )
 
 
 def _list(found: list[str], stack: str, *, as_json: bool) -> None:

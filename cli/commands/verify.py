@@ -92,8 +92,11 @@ def _log(target: Deployed) -> Callable[[], str]:
     if not isinstance(cluster, KubernetesPlan):
         api, container = DockerApi.connect(), names.container(cluster.name, names.GATEWAY)
         return lambda: api.log(container, tail=_LOG_LINES)
-    server, pods = KubernetesApi.from_kubeconfig(cluster.kubeconfig, stack=target.stack), cluster.namespace
-    selector = ",".join(f"{key}={value}" for key, value in names.gateway_selector().items())
+    server = KubernetesApi.from_kubeconfig(cluster.kubeconfig, stack=target.stack)
+    pods, labels = cluster.namespace, names.gateway_selector()
+    if target.plan.gateway and target.plan.gateway.aibrix:
+        pods, labels = names.ENVOY_GATEWAY_NAMESPACE, names.gateway_proxy_selector(cluster.namespace)
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
 
     def read() -> str:
         path = f"/api/v1/namespaces/{pods}/pods"

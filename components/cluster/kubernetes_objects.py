@@ -24,7 +24,13 @@ _KINDS: Mapping[tuple[str, str], Any] = {
     ("networking.k8s.io/v1", "NetworkPolicy"): lambda: k8s.networking.v1.NetworkPolicy,
     ("policy/v1", "PodDisruptionBudget"): lambda: k8s.policy.v1.PodDisruptionBudget,
     ("storage.k8s.io/v1", "StorageClass"): lambda: k8s.storage.v1.StorageClass,
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"): lambda: k8s.rbac.v1.ClusterRole,
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): lambda: k8s.rbac.v1.ClusterRoleBinding,
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"): lambda: k8s.apiextensions.v1.CustomResourceDefinition,
 }
+
+# Groups of kinds that a controller brings; the SDK has no type of them.
+_CUSTOM_GROUPS = ("gateway.networking.k8s.io", "gateway.envoyproxy.io")
 
 # Objects that others own and that get fields of ours.
 _PATCHES: Mapping[tuple[str, str], Any] = {
@@ -54,19 +60,37 @@ class KubernetesComponent(pulumi.ComponentResource):
         """One object of the cluster, as a typed resource called `name` below this component. Raises KeyError for a kind
         outside the list.
         """
+        opts = self._options(depends_on, timeout_seconds)
+        if manifest["apiVersion"].partition("/")[0] in _CUSTOM_GROUPS:
+            return k8s.apiextensions.CustomResource(
+                name,
+                api_version=manifest["apiVersion"],
+                kind=manifest["kind"],
+                metadata=manifest["metadata"],
+                spec=manifest["spec"],
+                opts=opts,
+            )
         kind = _KINDS[manifest["apiVersion"], manifest["kind"]]()
-        seconds = f"{timeout_seconds}s" if timeout_seconds else None
-        resource: pulumi.CustomResource = kind(
-            name,
-            **_inputs(manifest),
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                deleted_with=self._deleted_with,
-                depends_on=list(depends_on),
-                custom_timeouts=pulumi.CustomTimeouts(create=seconds, update=seconds) if seconds else None,
-            ),
+        resource: pulumi.CustomResource = kind(name, **_inputs(manifest), opts=opts)
+        return resource
+
+    def release(
+        self, name: str, told: Mapping[str, Any], *, depends_on: Sequence[pulumi.Resource], timeout_seconds: int
+    ) -> pulumi.CustomResource:
+        """One Helm release, with the arguments of helm.v3.Release in camel case."""
+        resource: pulumi.CustomResource = k8s.helm.v3.Release(
+            name, **_inputs(told), opts=self._options(depends_on, timeout_seconds)
         )
         return resource
+
+    def _options(self, depends_on: Sequence[pulumi.Resource], timeout_seconds: int | None) -> pulumi.ResourceOptions:
+        seconds = f"{timeout_seconds}s" if timeout_seconds else None
+        return pulumi.ResourceOptions(
+            parent=self,
+            deleted_with=self._deleted_with,
+            depends_on=list(depends_on),
+            custom_timeouts=pulumi.CustomTimeouts(create=seconds, update=seconds) if seconds else None,
+        )
 
     def patch(self, name: str, fields: Mapping[str, Any], *, manager: str) -> pulumi.CustomResource:
         """Fields of an object that somebody else owns, set by server-side apply as `manager`; they are given back when

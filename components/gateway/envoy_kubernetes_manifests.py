@@ -37,6 +37,8 @@ def secrets_spec(plan: GatewayPlan, cluster: KubernetesPlan) -> str:
         "namespace": cluster.namespace,
         "hosts": list(plan.hosts),
     }
+    if plan.aibrix:
+        spec["kind"] = plan.kind
     return json.dumps(spec, sort_keys=True, separators=(",", ":"))
 
 

@@ -133,8 +133,8 @@ def _manager(plan: GatewayPlan, folder: str) -> dict[str, Any]:
                 "keys.json",
             ),
             _typed("envoy.filters.http.local_ratelimit", _rate_limit(plan)),
-            _typed(_METADATA, _body_to_metadata()),
-            _typed("envoy.filters.http.header_mutation", _metadata_to_headers()),
+            _typed(_METADATA, body_to_metadata()),
+            _typed("envoy.filters.http.header_mutation", metadata_to_headers()),
             _typed("envoy.filters.http.credential_injector", _engine_key(folder)),
             _typed(
                 "envoy.filters.http.router",
@@ -169,7 +169,7 @@ def _bucket(each_minute: int) -> dict[str, Any]:
     return {"max_tokens": each_minute, "tokens_per_fill": each_minute, "fill_interval": "60s"}
 
 
-def _body_to_metadata() -> dict[str, Any]:
+def body_to_metadata() -> dict[str, Any]:
     """The body's `model` (of two the last, as engines read it), or why there is none."""
     rule = {
         "selectors": [{"key": "model"}],
@@ -183,7 +183,8 @@ def _body_to_metadata() -> dict[str, Any]:
     }
 
 
-def _metadata_to_headers() -> dict[str, Any]:
+def metadata_to_headers() -> dict[str, Any]:
+    """The same as headers, by which routes match."""
     pairs = (("x-model", "model"), ("x-model-status", "status"))
     mutations = [
         {
@@ -214,17 +215,20 @@ def _engine_key(folder: str) -> dict[str, Any]:
     }
 
 
-def _access_log() -> dict[str, Any]:
+def access_log_line() -> dict[str, str]:
     """One JSON line a request: nothing of bodies, no query, no model that the stack does not have."""
-    line = {
+    return {
         "time": "%START_TIME%", "client": "%REQ(X-CLIENT-ID)%", "method": "%REQ(:METHOD)%", "path": "%PATH(NQ)%",
         "route": "%ROUTE_NAME%", "status": "%RESPONSE_CODE%", "why": "%RESPONSE_CODE_DETAILS%",
         "flags": "%RESPONSE_FLAGS%", "received": "%BYTES_RECEIVED%", "sent": "%BYTES_SENT%",
         "milliseconds": "%DURATION%", "request": "%REQ(X-REQUEST-ID)%",
         "from": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     }  # fmt: skip
-    log = {"@type": f"{_TYPE}access_loggers.stream.v3.StdoutAccessLog", "log_format": {"json_format": line}}
-    return _typed("envoy.access_loggers.stdout", log)
+
+
+def _access_log() -> dict[str, Any]:
+    kind = f"{_TYPE}access_loggers.stream.v3.StdoutAccessLog"
+    return _typed("envoy.access_loggers.stdout", {"@type": kind, "log_format": {"json_format": access_log_line()}})
 
 
 def _cluster(backend: BackendPlan, plan: GatewayPlan) -> dict[str, Any]:

@@ -46,11 +46,11 @@ _RETRIES: Final = {
 
 def routes(plan: GatewayPlan) -> dict[str, Any]:
     """The RouteConfiguration. The first host is for the names that the gateway is known by, the last for all others."""
-    listing = _listing(plan.names)
+    listing = listing_body(plan.names)
     table = [_answer("models", "/v1/models", listing)]
     for name in plan.names:
         table.append(_answer(f"models/{name}", f"/v1/models/{name}", json.dumps(_model(name))))
-        table.append(_answer(f"models/{name}", f"/models/{name}/v1/models", _listing([name])))
+        table.append(_answer(f"models/{name}", f"/models/{name}/v1/models", listing_body([name])))
     speech = [backend.model for backend in plan.backends if backend.task == "transcription"]
     paths = PATHS + (RERANK_PATHS if any(backend.task == "rerank" for backend in plan.backends) else ())
     written = [name for name in plan.names if name not in speech]
@@ -178,7 +178,7 @@ def _status(word: str) -> dict[str, Any]:
     return {"name": "x-model-status", "string_match": {"exact": word}}
 
 
-def _listing(names: Sequence[str]) -> str:
+def listing_body(names: Sequence[str]) -> str:
     return json.dumps({"object": "list", "data": [_model(name) for name in names]})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
+from components.cluster import namespace_manifests as namespace
 from stacks import names
 from stacks.plan import DevicePluginPlan, NvidiaPlan
 
@@ -186,3 +187,18 @@ def _mps_volumes() -> list[dict[str, Any]]:
         {"name": "mps-root", "hostPath": {"path": _MPS_ROOT, "type": "DirectoryOrCreate"}},
         {"name": "mps-shm", "hostPath": {"path": f"{_MPS_ROOT}/shm"}},
     ]
+
+
+def objects(nvidia: NvidiaPlan, plugin: DevicePluginPlan, kubernetes: str) -> list[tuple[str, dict[str, Any]]]:
+    """Everything of the stack's own device plugin, by the names of the program's resources."""
+    space = names.NVIDIA_NAMESPACE
+    owned = namespace.namespace(space, pod_security="privileged", component="nvidia", kubernetes=kubernetes)
+    found: list[tuple[str, dict[str, Any] | None]] = [
+        ("device-plugin-namespace", owned),
+        ("device-plugin-default-deny", namespace.default_deny(space)),
+        ("device-plugin-config", config_map(plugin)),
+        ("device-plugin-runtime-class", runtime_class(nvidia)),
+        ("device-plugin-mps", mps_daemon_set(nvidia, plugin)),
+        ("device-plugin", daemon_set(nvidia, plugin)),
+    ]
+    return [(name, manifest) for name, manifest in found if manifest is not None]

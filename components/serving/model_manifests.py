@@ -12,13 +12,15 @@ from stacks.plan import ModelPlan, Plan
 @dataclass(frozen=True)
 class Pod:
     """What the pods of every model have alike: the PersistentVolumeClaim of their weights, the RuntimeClass that they
-    name, whether they have a /dev/shm of their own (MPS brings one), and whether they start one after another.
+    name, whether they have a /dev/shm of their own (MPS brings one), whether they start one after another, and whether
+    AIBrix looks for them.
     """
 
     claim: str
     runtime_class: str | None = None
     shared_memory: bool = True
     one_by_one: bool = False
+    aibrix: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> Pod:
@@ -29,6 +31,7 @@ class Pod:
             runtime_class=nvidia.runtime_class.name if nvidia and nvidia.runtime_class else None,
             shared_memory=not (nvidia and nvidia.sharing.kind == "mps"),
             one_by_one=plan.shared_cards,
+            aibrix=plan.gateway is not None and plan.gateway.aibrix is not None,
         )
 
 
@@ -50,9 +53,17 @@ def service_account(model: ModelPlan, namespace: str) -> dict[str, Any]:
     }
 
 
-def network_policy(model: ModelPlan, namespace: str, *, behind_gateway: bool = False) -> dict[str, Any]:
+def network_policy(
+    model: ModelPlan, namespace: str, *, behind_gateway: bool = False, aibrix: bool = False
+) -> dict[str, Any]:
     """The engine's HTTP port may be reached, by the gateway alone where there is one; the engine may reach nothing."""
-    sources = {"from": [{"podSelector": {"matchLabels": names.gateway_selector()}}]} if behind_gateway else {}
+    callers = [{"podSelector": {"matchLabels": names.gateway_selector()}}]
+    if aibrix:  # Envoy Gateway's Envoys ask, and AIBrix' plugin reads metrics
+        space = {"matchLabels": {"kubernetes.io/metadata.name": names.ENVOY_GATEWAY_NAMESPACE}}
+        proxy = {"matchLabels": names.gateway_proxy_selector(namespace)}
+        plugin = {"matchLabels": names.gateway_part_selector(names.AIBRIX_PLUGIN)}
+        callers = [{"namespaceSelector": space, "podSelector": proxy}, {"podSelector": plugin}]
+    sources = {"from": callers} if behind_gateway else {}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -123,6 +134,7 @@ def _deployment(model: ModelPlan, namespace: str, pod: Pod, engine: int | None, 
     )
     metadata, shm = _metadata(model, namespace, name), model.resources.shared_memory_mib
     selector, labels = {**names.model_selector(model.name), **which}, {**names.model_labels(model.name), **which}
+    found_by = names.aibrix_labels(model.name) if pod.aibrix else {}
     volumes: list[dict[str, Any]] = [
         {"name": "models", "persistentVolumeClaim": {"claimName": pod.claim, "readOnly": True}},
         {"name": "tmp", "emptyDir": {"sizeLimit": f"{model.resources.scratch_mib}Mi"}},
@@ -141,7 +153,7 @@ def _deployment(model: ModelPlan, namespace: str, pod: Pod, engine: int | None, 
             "selector": {"matchLabels": selector},
             "template": {
                 "metadata": {
-                    "labels": labels,
+                    "labels": {**labels, **found_by},
                     # An environment value from a Secret is read at start only, so a new key has to start new pods.
                     **({"annotations": {"local-ai-lab/api-key": api_key_mark}} if api_key_mark is not None else {}),
                 },

@@ -45,7 +45,7 @@ def running(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One model's NetworkPolicy and Deployments; with `pods` in somebody else's cluster."""
     if pods is None:
-        network = model.network_policy(served, namespace, behind_gateway=behind_gateway)
+        network = model.network_policy(served, namespace, behind_gateway=behind_gateway, aibrix=pod.aibrix)
         return network, model.deployments(served, namespace, pod, api_key_mark=api_key_mark)
     deployed = existing.deployment(served, namespace, pod, pods=pods, hub_token=hub_token, api_key_mark=api_key_mark)
     return existing.network_policy(served, namespace), [deployed]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -24,12 +24,15 @@ _FILES = ("keys.json", "engine-key.json", "certificate.json")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stack's gateway is. `hosts` are the names and addresses of its certificate."""
+    """Where a stack's gateway is. `hosts` are the names and addresses of its certificate; `kind` says who reads the
+    Secrets: an Envoy with files of its own, or Envoy Gateway.
+    """
 
     stack: str
     kubeconfig: str
     namespace: str
     hosts: tuple[str, ...]
+    kind: str = "envoy"
 
     @classmethod
     def told(cls, environment: Mapping[str, str]) -> Place:
@@ -37,7 +40,8 @@ class Place:
         try:
             spec = json.loads(environment["LAB_SPEC"])
             hosts = tuple(str(host) for host in spec["hosts"])
-            return cls(environment["LAB_STACK"], str(spec["kubeconfig"]), str(spec["namespace"]), hosts)
+            kind = str(spec.get("kind", "envoy"))
+            return cls(environment["LAB_STACK"], str(spec["kubeconfig"]), str(spec["namespace"]), hosts, kind)
         except (KeyError, ValueError, TypeError) as error:
             raise HostError(
                 f"LAB_STACK and LAB_SPEC do not say where the gateway is: {error!r}",
@@ -61,23 +65,26 @@ def status(environment: Mapping[str, str]) -> None:
     """Says whether the cluster has what the machine has."""
     place = Place.told(environment)
     folder = gateway_files.mounted(place.stack)
+    same = all((folder / name).exists() for name in _FILES)
     with _api(place) as client:
-        same = all(
-            (folder / name).exists()
-            and _read(client, place, names.GATEWAY_SECRET, name) == (folder / name).read_text(encoding="utf-8")
-            for name in _FILES
+        same = same and all(
+            _read(client, place, secret.name, key) == text
+            for secret in _secrets(place)
+            for key, text in secret.texts.items()
         )
     print(json.dumps({"state": "running" if same else "drifted"}))
 
 
 def destroy(environment: Mapping[str, str]) -> None:
-    """Both Secrets are gone afterwards, or the namespace or the cluster is; the machine's own files are kept, as
-    they are for plain Docker. Raises HostError.
+    """The kind's Secrets are gone afterwards, and the engines' key unless another kind has taken over; or the namespace
+    or the cluster is. The machine's own files are kept, as they are for plain Docker. Raises HostError.
     """
     place = Place.told(environment)
     try:
         with _api(place) as client:
-            for name in (names.GATEWAY_SECRET, names.API_KEY_SECRET):
+            others = [name for kind, found in _NAMES.items() for name in found if kind != place.kind]
+            taken_over = any(client.get(_path(place, name)).is_success for name in others)
+            for name in (*_NAMES[place.kind], *(() if taken_over else (names.API_KEY_SECRET,))):
                 answer = client.delete(_path(place, name))
                 if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
                     raise HostError(f"Secret {name} cannot be removed: {answer.status_code} {answer.text[:200]}")
@@ -86,14 +93,16 @@ def destroy(environment: Mapping[str, str]) -> None:
 
 
 def publish(place: Place) -> None:
-    """The cluster's Secret is the machine's files afterwards, and the gateway's kubelet is told to look now: by itself
-    it would within a minute or two. Raises HostError.
+    """The cluster's Secrets are the machine's files afterwards, and the gateway's kubelet is told to look now: by
+    itself it would within a minute or two. Envoy Gateway sees a changed Secret by itself. Raises HostError.
     """
-    folder = gateway_files.mounted(place.stack)
-    files = {name: (folder / name).read_text(encoding="utf-8") for name in _FILES}
-    version = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
+    wanted = _secrets(place)
     with _api(place) as client:
-        _write(client, place, names.GATEWAY_SECRET, files)
+        for secret in wanted:
+            _write(client, place, secret.name, secret.texts, kind=secret.kind)
+        if place.kind != "envoy":
+            return
+        version = hashlib.sha256(json.dumps(wanted[0].texts, sort_keys=True).encode()).hexdigest()[:12]
         selector = ",".join(f"{key}={value}" for key, value in names.gateway_selector().items())
         pods = f"/api/v1/namespaces/{place.namespace}/pods"
         for pod in _done(client.get(pods, params={"labelSelector": selector}), "pods").json()["items"]:
@@ -105,6 +114,37 @@ def publish(place: Place) -> None:
             )
             if told.status_code != httpx.codes.NOT_FOUND:  # gone meanwhile: the next one starts with the new files
                 _done(told, "the gateway's pod")
+
+
+@dataclass(frozen=True)
+class _Secret:
+    """One Secret as it should be."""
+
+    name: str
+    texts: Mapping[str, str]
+    kind: str = "Opaque"
+
+
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "envoy": (names.GATEWAY_SECRET,),
+    "aibrix": (names.GATEWAY_CLIENTS_SECRET, names.GATEWAY_TLS_SECRET, names.GATEWAY_ENGINE_SECRET),
+}
+
+
+def _secrets(place: Place) -> list[_Secret]:
+    """What the gateway reads: files for an Envoy of our own; for Envoy Gateway a key for each client, the certificate,
+    and what engines are sent.
+    """
+    if place.kind == "envoy":
+        folder = gateway_files.mounted(place.stack)
+        return [_Secret(names.GATEWAY_SECRET, {name: (folder / name).read_text(encoding="utf-8") for name in _FILES})]
+    keys, tls = gateway_files.keys(place.stack), gateway_files.authority(place.stack).parent
+    pair = {f"tls.{part}": (tls / f"server.{part}").read_text(encoding="utf-8") for part in ("crt", "key")}
+    return [
+        _Secret(names.GATEWAY_CLIENTS_SECRET, {name: keys.of(name) for name in keys.names()}),
+        _Secret(names.GATEWAY_TLS_SECRET, pair, "kubernetes.io/tls"),
+        _Secret(names.GATEWAY_ENGINE_SECRET, {"credential": f"Bearer {gateway_files.engine_key(place.stack)}"}),
+    ]
 
 
 class _Silent(HostError):
@@ -133,13 +173,13 @@ def _read(client: httpx.Client, place: Place, name: str, key: str) -> str | None
     return base64.b64decode(data[key]).decode() if key in data else None
 
 
-def _write(client: httpx.Client, place: Place, name: str, texts: Mapping[str, str]) -> None:
+def _write(client: httpx.Client, place: Place, name: str, texts: Mapping[str, str], *, kind: str = "Opaque") -> None:
     """Server-side apply of one Secret, whole."""
     document: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": name, "namespace": place.namespace, "labels": names.common_labels("gateway")},
-        "type": "Opaque",
+        "type": kind,
         "data": {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()},
     }
     answer = client.patch(

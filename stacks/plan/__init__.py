@@ -2,6 +2,7 @@
 catalogue.
 """
 
+from stacks.plan.aibrix import AIBrixPlan, EnvoyGatewayPlan, PodSizePlan
 from stacks.plan.base import Decision, HostChange, Part, canonical
 from stacks.plan.cluster import (
     ClaimPlan,
@@ -45,6 +46,7 @@ from stacks.plan.vllm import VllmPlan
 
 __all__ = [
     "PLAN_FORMAT",
+    "AIBrixPlan",
     "AdapterPlan",
     "BackendPlan",
     "BudgetPlan",
@@ -57,6 +59,7 @@ __all__ = [
     "DevicePluginPlan",
     "DockerPlan",
     "EmbeddedPlan",
+    "EnvoyGatewayPlan",
     "EstimatePlan",
     "ExistingPlan",
     "GatewayPlan",
@@ -76,6 +79,7 @@ __all__ = [
     "Part",
     "Plan",
     "PodNeedPlan",
+    "PodSizePlan",
     "PodsPlan",
     "ResourcesPlan",
     "RuntimeClassPlan",

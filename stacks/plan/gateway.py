@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from stacks import names
+from stacks.plan.aibrix import AIBrixPlan
 from stacks.plan.base import Part
 
 
@@ -50,9 +51,11 @@ class AffinityPlan(Part):
 
 
 class GatewayPlan(Part):
-    """An Envoy with a fixed configuration. Sizes are bytes or MiB (2^20), as the names say."""
+    """An Envoy with a fixed configuration, or one that Envoy Gateway configures. Sizes are bytes or MiB (2^20), as the
+    names say.
+    """
 
-    kind: Literal["envoy"] = "envoy"
+    kind: Literal["envoy", "aibrix"] = "envoy"
     image: str
     pull_policy: Literal["IfNotPresent", "Never"] = "IfNotPresent"
     cluster_ip: str | None = Field(default=None, alias="clusterIP", description="of its own Service, where it is fixed")
@@ -74,6 +77,14 @@ class GatewayPlan(Part):
     body_seconds: int = Field(description="a request must have arrived whole within this time, else 408")
     idle_seconds: int = Field(description="a stream on which nothing moves for longer is ended")
     memory_mib: int = Field(alias="memoryMiB", description="the container's memory limit")
+    aibrix: AIBrixPlan | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="of kind aibrix only"
+    )
+
+    @property
+    def node_memory_mib(self) -> int:
+        """What all of its parts may take, in MiB."""
+        return self.aibrix.memory_limit_mib if self.aibrix else self.memory_mib
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def check_budgets(
     """
     return [
         _memory(models, inputs, linux_memory, notes, one_at_a_time=one_at_a_time, gateway=gateway),
-        _cpus(models, inputs, notes),
+        _cpus(models, inputs, notes, gateway),
         _disk(models, inputs, notes, claimed=claimed),
         BudgetPlan(
             name="ports",
@@ -68,7 +68,7 @@ def _memory(
     else:
         need, how = sum(m.replicas * m.resources.memory_limit_mib for m in models) / 1024, "all loading at once"
     if gateway:
-        need, how = need + gateway.memory_mib / 1024, f"{how}, and the gateway"
+        need, how = need + gateway.node_memory_mib / 1024, f"{how}, and the gateway"
     if need > pods:
         notes.refuse(
             f"RAM: {engines(models)} may take {gib(need)} while loading, and the node has {gib(pods)} for pods (Linux "
@@ -80,16 +80,19 @@ def _memory(
     return BudgetPlan(name="host memory", need=round(need, 3), have=round(pods, 3), unit="GiB", what=how)
 
 
-def _cpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes) -> BudgetPlan:
-    wanted = sum(m.replicas * int(m.resources.cpu_request) for m in models)
-    have = inputs.settings.machine.cpus
-    if wanted >= have:  # the cluster's own pods and daemons need the last one
+def _cpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes, gateway: GatewayPlan | None) -> BudgetPlan:
+    wanted: float = sum(m.replicas * int(m.resources.cpu_request) for m in models)
+    have, who, what = inputs.settings.machine.cpus, engines(models), "requests"
+    if gateway and gateway.aibrix:
+        wanted = round(wanted + gateway.aibrix.cpu_millis / 1000, 3)
+        who, what = f"{who} and the gateway", "requests, the gateway's among them"
+    if wanted > have - 1:  # the cluster's own pods and daemons need the last one
         notes.refuse(
-            f"CPU: {engines(models)} request {wanted} processors and the cluster the last one, and the machine has "
+            f"CPU: {who} request {wanted} processors and the cluster the last one, and the machine has "
             f"{have}; a pod would stay Pending."
         )
     return BudgetPlan(
-        name="processors", need=wanted, have=have - 1, unit="processors", what="requests; the last one is the cluster's"
+        name="processors", need=wanted, have=have - 1, unit="processors", what=f"{what}; the last one is the cluster's"
     )
 
 

@@ -10,8 +10,9 @@ from stacks import names
 from stacks.plan import HostChange, ModelPlan, TargetPlan
 from stacks.plan.cluster import DockerPlan, EmbeddedPlan, K3sPlan, KubernetesPlan, MinikubePlan
 from stacks.plan.gateway import AffinityPlan, AliasPlan, AliasTargetPlan, BackendPlan, GatewayPlan
+from stacks.planning.aibrix import MESSAGE_LIMIT, MESSAGE_SPARE, plan_aibrix, refusal
 from stacks.planning.draft import Inputs, Notes
-from stacks.settings.gateway import LOOPBACK, EnvoyGateway
+from stacks.settings.gateway import LOOPBACK, AIBrixGateway, EnvoyGateway
 
 _MIB = 2**20
 _BYTES_EACH_TOKEN = 6  # of text as JSON, escapes among it
@@ -30,43 +31,40 @@ _CLIENTS = 4  # at their full rate together
 def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan], notes: Notes) -> GatewayPlan | None:
     """The slice; None where each model has a port of its own. Refuses it where it is not implemented."""
     asked = inputs.settings.gateway
-    if not isinstance(asked, EnvoyGateway):
+    if not isinstance(asked, EnvoyGateway | AIBrixGateway):
+        return None
+    through_aibrix = isinstance(asked, AIBrixGateway)
+    aliases, affinity = (asked.aliases, asked.affinity) if isinstance(asked, EnvoyGateway) else ((), None)
+    if through_aibrix and (said := refusal(cluster)):
+        notes.refuse(said)
         return None
     if not isinstance(cluster, DockerPlan | EmbeddedPlan | MinikubePlan | K3sPlan):
         notes.refuse(f"gateway.kind envoy on {cluster.driver}: not implemented in this version. Write kind: none")
         return None
     in_docker = isinstance(cluster, DockerPlan)
-    if "apiKey" in inputs.secrets:
-        notes.refuse(
-            "the secret apiKey is the key of models that have a port of their own; with gateway.kind envoy each client "
-            "has a key of its own (./lab keys). Type: pulumi config rm apiKey"
-        )
     port = asked.port or (8443 if in_docker else names.ENDPOINT_PORTS[-1])
     lan = asked.expose == "lan"
-    if not in_docker and port not in names.ENDPOINT_PORTS:
-        ports = f"{names.ENDPOINT_PORTS[0]} to {names.ENDPOINT_PORTS[-1]}"
-        notes.refuse(f"gateway.port is {port}, and a cluster's node ports that the machine reaches are {ports}.")
-    if not in_docker and lan:
-        notes.refuse(
-            f"gateway.expose lan on {cluster.driver}: node ports are open on {cluster.address} only. "
-            "Write expose: loopback, or driver: docker"
-        )
-    _check_tasks(models, asked, notes)
+    _check_reach(inputs, cluster, asked, port, notes)
+    if isinstance(asked, EnvoyGateway):
+        _check_tasks(models, asked, notes)
     # a batch of texts to embed may be as long as a step of the engine
     longest = max((max(m.engine.max_model_len, m.engine.max_num_batched_tokens) for m in models), default=0)
     buffer, response, memory = limits(longest)
+    if isinstance(asked, AIBrixGateway) and asked.version == "0.5":
+        buffer = _within_a_message(buffer, longest, notes)
     hosts = tuple(dict.fromkeys([*(asked.hosts if lan else (cluster.address,)), *LOOPBACK, *asked.hosts]))
     image = inputs.catalog.images["envoy-embedded" if isinstance(cluster, EmbeddedPlan) else "envoy"]
     notes.decide(
-        "gateway", "envoy", "stated", "stack file",
+        "gateway", asked.kind, "stated", "stack file",
         f"one /v1 for all models, {'for the whole network' if lan else f'on {cluster.address}'}, a key for each client",
     )  # fmt: skip
     if not image.digest:
         notes.decide("gateway.image", image.reference, "degraded", "catalogue", f"no digest: {image.digest_note}")
-    if isinstance(cluster, EmbeddedPlan) and asked.affinity and any(model.replicas > 1 for model in models):
+    if isinstance(cluster, EmbeddedPlan) and affinity and any(model.replicas > 1 for model in models):
         reason = "this cluster has no DNS, so that the gateway sees one address for all replicas of a model"
         notes.decide("gateway.replicas", "not by session", "degraded", "the network of embedded", reason)
-    _decide_routes(asked, notes)
+    if isinstance(asked, EnvoyGateway):
+        _decide_routes(asked, notes)
     notes.decide(
         "gateway.requestBuffer", f"{buffer / _MIB:g} MiB", "derived", "contextTokens, maxNumBatchedTokens",
         f"{longest} tokens of {_BYTES_EACH_TOKEN} bytes, at least {_LEAST_BUFFER // _MIB} MiB; longer bodies get 413",
@@ -77,11 +75,13 @@ def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan
     )  # fmt: skip
     notes.decide(
         "gateway.memory", f"{memory} MiB", "derived", "gateway.requestBuffer",
-        f"{_OWN_MIB} MiB and {_BODIES} bodies of that length; beyond it requests are refused with 503",
+        f"{_OWN_MIB} MiB and {_BODIES} bodies of that length; beyond it "
+        f"{'Kubernetes starts Envoy again' if through_aibrix else 'requests are refused with 503'}",
     )  # fmt: skip
     notes.decide(
         "gateway.requestsPerMinute", asked.requests_per_minute, "stated", "stack file",
-        f"of each key; {_CLIENTS} times as many of all keys together; more get 429",
+        f"of each key{' and model' if through_aibrix else ''}; {_CLIENTS} times as many of all keys together; "
+        "more get 429",
     )  # fmt: skip
     notes.decide(
         "gateway.timeouts", f"{_IDLE_SECONDS} s", "default", "the lab",
@@ -90,7 +90,12 @@ def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan
     )  # fmt: skip
     if asked.tls == "off":
         notes.decide("gateway.tls", "off", "degraded", "stack file", "keys cross loopback in clear text")
+    aibrix = None
+    if isinstance(asked, AIBrixGateway):
+        assert isinstance(cluster, KubernetesPlan)  # noqa: S101  (refused above)
+        aibrix = plan_aibrix(inputs, cluster, models, asked, memory, notes)
     return GatewayPlan(
+        kind=asked.kind,
         image=image.reference,
         pull_policy=image.pull_policy,
         cluster_ip=names.embedded_service_address(cluster.slot, 0) if isinstance(cluster, EmbeddedPlan) else None,
@@ -98,15 +103,15 @@ def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan
         port=port,
         tls=asked.tls,
         hosts=hosts,
-        backends=_backends(cluster, models),
+        backends=_backends(cluster, models, through_aibrix=through_aibrix),
         aliases=tuple(
             AliasPlan(
                 name=alias.name,
                 targets=tuple(AliasTargetPlan(model=target.model, weight=target.weight) for target in alias.models),
             )
-            for alias in asked.aliases
+            for alias in aliases
         ),
-        affinity=AffinityPlan(by=asked.affinity.by, name=asked.affinity.name) if asked.affinity else None,
+        affinity=AffinityPlan(by=affinity.by, name=affinity.name) if affinity else None,
         request_buffer_bytes=buffer,
         response_buffer_bytes=response,
         header_kib=_HEADER_KIB,
@@ -116,10 +121,45 @@ def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan
         body_seconds=_BODY_SECONDS,
         idle_seconds=_IDLE_SECONDS,
         memory_mib=memory,
+        aibrix=aibrix,
     )
 
 
-def _backends(cluster: TargetPlan, models: Sequence[ModelPlan]) -> tuple[BackendPlan, ...]:
+def _check_reach(
+    inputs: Inputs, cluster: TargetPlan, asked: EnvoyGateway | AIBrixGateway, port: int, notes: Notes
+) -> None:
+    """Who asks with what, and at which port."""
+    if "apiKey" in inputs.secrets:
+        notes.refuse(
+            "the secret apiKey is the key of models that have a port of their own; with gateway.kind "
+            f"{asked.kind} each client has a key of its own (./lab keys). Type: pulumi config rm apiKey"
+        )
+    if isinstance(cluster, DockerPlan):
+        return
+    if port not in names.ENDPOINT_PORTS:
+        ports = f"{names.ENDPOINT_PORTS[0]} to {names.ENDPOINT_PORTS[-1]}"
+        notes.refuse(f"gateway.port is {port}, and a cluster's node ports that the machine reaches are {ports}.")
+    if asked.expose == "lan":
+        notes.refuse(
+            f"gateway.expose lan on {cluster.driver}: node ports are open on {cluster.address} only. "
+            f"Write expose: loopback{', or driver: docker' if asked.kind == 'envoy' else ''}"
+        )
+
+
+def _within_a_message(buffer: int, longest: int, notes: Notes) -> int:
+    """The longest body that AIBrix 0.5 takes: its plugin gets each one as a message of gRPC."""
+    most = MESSAGE_LIMIT - MESSAGE_SPARE
+    if buffer <= most:
+        return buffer
+    if longest * _BYTES_EACH_TOKEN > most:
+        notes.refuse(
+            f"gateway.version 0.5: a request of {longest} tokens may have {longest * _BYTES_EACH_TOKEN} bytes, and its "
+            f"plugin takes {most}. Write version: '0.7'"
+        )
+    return most
+
+
+def _backends(cluster: TargetPlan, models: Sequence[ModelPlan], *, through_aibrix: bool) -> tuple[BackendPlan, ...]:
     """Where each engine is. On a cluster with DNS each replica has an address of its own; on the embedded one each
     Service has a fixed address, by the model's name, so that a model more changes no other's unless they collide.
     """
@@ -137,7 +177,8 @@ def _backends(cluster: TargetPlan, models: Sequence[ModelPlan]) -> tuple[Backend
             host = address = names.embedded_service_address(cluster.slot, place)
         else:
             assert isinstance(cluster, KubernetesPlan)  # noqa: S101  (the caller saw to it)
-            host, address = f"{model.name}.{cluster.namespace}.svc.cluster.local.", "None"
+            host = f"{model.name}.{cluster.namespace}.svc.cluster.local."
+            address = None if through_aibrix else "None"  # Envoy Gateway reads a Service's endpoints itself
         health = model.engine.health_path
         found.append(
             BackendPlan(
@@ -201,7 +242,12 @@ def gateway_changes(gateway: GatewayPlan | None, cluster: TargetPlan) -> tuple[H
     kept = "its keys and its authority are kept in the stack's state folder (0600)"
     if not isinstance(cluster, DockerPlan):
         what = f"the gateway listens on {where}, port {gateway.port}; engines have no port of the machine"
-        return (HostChange(kind="network", what=what, root=False, note=kept),)
+        changes = (HostChange(kind="network", what=what, root=False, note=kept),)
+        if gateway.aibrix is None:
+            return changes
+        own = gateway.aibrix.envoy_gateway
+        chart = f"Helm installs Envoy Gateway {own.version} into the cluster, from {own.chart}"
+        return (*changes, HostChange(kind="download", what=chart, root=False))
     return (
         HostChange(
             kind="download",

@@ -9,7 +9,7 @@ from stacks.settings.cluster import (
     K3sCluster,
     MinikubeCluster,
 )
-from stacks.settings.gateway import EnvoyGateway, GatewaySettings, NoGateway
+from stacks.settings.gateway import AIBrixGateway, EnvoyGateway, FrontGateway, GatewaySettings, NoGateway
 from stacks.settings.gpu import GpuSettings, Mig, Mps, NoSharing, SharingSettings, TimeSlicing
 from stacks.settings.lora import Lora, LoraModule
 from stacks.settings.machine import CpuMachine, NvidiaMachine
@@ -20,6 +20,7 @@ from stacks.settings.stack import PROJECT, SECRET_KEYS, Settings
 __all__ = [
     "PROJECT",
     "SECRET_KEYS",
+    "AIBrixGateway",
     "ClaimStorage",
     "ClusterSettings",
     "CpuMachine",
@@ -27,6 +28,7 @@ __all__ = [
     "EmbeddedCluster",
     "EnvoyGateway",
     "ExistingCluster",
+    "FrontGateway",
     "GatewaySettings",
     "GpuSettings",
     "K3sCluster",

@@ -73,10 +73,9 @@ class Affinity(Intent):
         return self
 
 
-class EnvoyGateway(Intent):
-    """One address for all models, with a key for each client."""
+class FrontGateway(Intent):
+    """What every gateway has that is one address for all models, with a key for each client."""
 
-    kind: Literal["envoy"] = Field(description="One URL for all models, with keys, limits and TLS.")
     port: int | None = Field(
         default=None,
         ge=1024,
@@ -103,18 +102,8 @@ class EnvoyGateway(Intent):
         default=600, ge=1, le=100_000, description="How many requests each key may send a minute."
     )
 
-    aliases: tuple[Alias, ...] = Field(
-        default=(),
-        max_length=16,
-        examples=[[{"name": "chat", "models": [{"model": "phi-3-mini"}]}]],
-        description="Further names of models; one that leads to several models splits their requests.",
-    )
-    affinity: Affinity | None = Field(
-        default=None, description="Keep a session's requests with one model of an alias, and with one of its replicas."
-    )
-
     @model_validator(mode="after")
-    def _is_reached_as_it_is_exposed(self) -> EnvoyGateway:
+    def _is_reached_as_it_is_exposed(self) -> FrontGateway:
         found = []
         if self.expose == "lan" and not set(self.hosts) - set(LOOPBACK):
             found.append((".hosts", "is empty, and with expose: lan clients need a name", "add hosts: [192.168.1.20]"))
@@ -125,7 +114,68 @@ class EnvoyGateway(Intent):
         return self
 
 
-GatewaySettings = NoGateway | EnvoyGateway
+class EnvoyGateway(FrontGateway):
+    """One Envoy with a fixed configuration."""
+
+    kind: Literal["envoy"] = Field(description="One URL for all models, with keys, limits and TLS.")
+    aliases: tuple[Alias, ...] = Field(
+        default=(),
+        max_length=16,
+        examples=[[{"name": "chat", "models": [{"model": "phi-3-mini"}]}]],
+        description="Further names of models; one that leads to several models splits their requests.",
+    )
+    affinity: Affinity | None = Field(
+        default=None, description="Keep a session's requests with one model of an alias, and with one of its replicas."
+    )
+
+
+RoutingStrategy = Literal[
+    "random",
+    "least-request",
+    "least-busy-time",
+    "least-latency",
+    "least-kv-cache",
+    "least-gpu-cache",
+    "least-utilization",
+    "throughput",
+    "power-of-two",
+    "prefix-cache",
+    "prefix-cache-preble",
+    "vtc-basic",
+    "slo",
+    "slo-pack-load",
+    "slo-least-load",
+    "slo-least-load-pulling",
+    "pd",
+    "session-affinity",
+]
+"""AIBrix's names (docs/source/features/gateway-plugins.rst of v0.7.0); the catalogue says which of them work when."""
+
+
+class AIBrixGateway(FrontGateway):
+    """Envoy Gateway with AIBrix's routing between the replicas of a model."""
+
+    kind: Literal["aibrix"] = Field(
+        description="As envoy, through Envoy Gateway, with AIBrix's routing between the replicas of a model."
+    )
+    version: Literal["0.7", "0.5"] = Field(default="0.7", description="Which AIBrix.")
+    routing: RoutingStrategy = Field(
+        default="least-request",
+        description="By what AIBrix chooses a replica; for all requests, no client can change it.",
+    )
+    envoy_gateway: Annotated[str, text_of(r"^[0-9]+\.[0-9]+\.[0-9]+$", "version, such as 1.9.1")] | None = Field(
+        default=None,
+        examples=["1.9.1"],
+        description="Which Envoy Gateway; default the newest that the catalogue knows.",
+    )
+    chart: Annotated[str, text_of(r"^\S+$", "place of a Helm chart", max_length=512)] | None = Field(
+        default=None,
+        examples=["oci://registry.example/charts/gateway-helm"],
+        description="Another place of Envoy Gateway's chart: a mirror, or a file.",
+    )
+
+
+GatewaySettings = NoGateway | EnvoyGateway | AIBrixGateway
 """Every kind of gateway that a stack file may name, told apart by `kind`."""
 
 

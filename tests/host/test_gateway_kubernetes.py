@@ -26,6 +26,7 @@ class Server:
 
     def __init__(self) -> None:
         self.secrets: dict[str, dict[str, str]] = {}
+        self.kinds: dict[str, str] = {}
         self.pods: dict[str, dict[str, str]] = {"gateway-1": {}}
         self.gone: set[str] = set()
         self.status = 0
@@ -62,7 +63,7 @@ class Server:
         document = json.loads(request.content)
         assert (document["kind"], document["metadata"]["name"]) == ("Secret", name)
         assert document["metadata"]["namespace"] == SPACE
-        self.secrets[name] = document["data"]
+        self.secrets[name], self.kinds[name] = document["data"], document["type"]
         return httpx.Response(200, json={})
 
 
@@ -136,6 +137,52 @@ def test_destroy_leaves_no_secret_and_keeps_the_machine_s_keys(server: Server) -
     assert server.secrets == {}
     kubernetes.destroy(TOLD)
     assert gateway_files.keys(STACK).of("lab") == key
+
+
+AIBRIX = {**TOLD, "LAB_SPEC": json.dumps({**json.loads(SPEC), "kind": "aibrix"})}
+
+
+def test_envoy_gateway_gets_a_key_for_each_client_the_certificate_and_what_engines_are_sent(server: Server) -> None:
+    kubernetes.ensure(AIBRIX)
+    keys = gateway_files.keys(STACK)
+    laptop = keys.add("laptop")
+    kubernetes.publish(kubernetes.Place.told(AIBRIX))
+    assert set(server.secrets) == {
+        names.GATEWAY_CLIENTS_SECRET, names.GATEWAY_TLS_SECRET, names.GATEWAY_ENGINE_SECRET, names.API_KEY_SECRET,
+    }  # fmt: skip
+    assert set(server.secrets[names.GATEWAY_CLIENTS_SECRET]) == {"lab", "laptop"}
+    assert text(server, names.GATEWAY_CLIENTS_SECRET, "laptop") == laptop  # the key alone, without Bearer
+    assert server.kinds[names.GATEWAY_TLS_SECRET] == "kubernetes.io/tls"
+    assert text(server, names.GATEWAY_TLS_SECRET, "tls.crt").startswith("-----BEGIN CERTIFICATE-----")
+    sent = text(server, names.GATEWAY_ENGINE_SECRET, "credential")
+    assert sent == f"Bearer {text(server, names.API_KEY_SECRET, 'apiKey')}"
+    assert server.pods["gateway-1"] == {}
+    keys.revoke("laptop")
+    kubernetes.publish(kubernetes.Place.told(AIBRIX))
+    assert set(server.secrets[names.GATEWAY_CLIENTS_SECRET]) == {"lab"}
+
+
+def test_status_of_envoy_gateways_secrets_says_whether_somebody_changed_one(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubernetes.ensure(AIBRIX)
+    kubernetes.status(AIBRIX)
+    server.secrets[names.GATEWAY_CLIENTS_SECRET]["lab"] = base64.b64encode(b"another").decode()
+    kubernetes.status(AIBRIX)
+    assert [json.loads(line)["state"] for line in capsys.readouterr().out.splitlines()] == ["running", "drifted"]
+
+
+@pytest.mark.parametrize(("old", "new"), [(TOLD, AIBRIX), (AIBRIX, TOLD)])
+def test_another_kind_keeps_its_secrets_and_the_engines_key_when_the_old_one_goes(
+    server: Server, old: dict[str, str], new: dict[str, str]
+) -> None:
+    kubernetes.ensure(new)
+    wanted = dict(server.secrets)
+    kubernetes.ensure(old)
+    kubernetes.destroy(old)
+    assert server.secrets == wanted
+    kubernetes.destroy(new)
+    assert server.secrets == {}
 
 
 def test_what_the_api_server_refuses_is_said_without_what_was_sent(server: Server) -> None:

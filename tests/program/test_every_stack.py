@@ -15,9 +15,11 @@ from tests.support.golden import assert_golden
 from tests.support.recording import Program, record
 from tests.support.registrations import SECRET, UNKNOWN, Record
 from tests.support.stacks import (
+    BEHIND_A_GATEWAY,
     IN_A_NAMESPACE,
     IN_DOCKER,
     ON_KUBERNETES,
+    ON_PORTS,
     ROOT,
     STACKS,
     configuration,
@@ -30,6 +32,7 @@ from tests.support.stacks import (
 
 _SHOWN: dict[str, Record] = {}
 on_kubernetes = pytest.mark.parametrize("stack", ON_KUBERNETES, indirect=True)
+on_ports = pytest.mark.parametrize("stack", ON_PORTS, indirect=True)
 in_docker = pytest.mark.parametrize("stack", IN_DOCKER, indirect=True)
 
 
@@ -174,6 +177,7 @@ def test_no_pod_asks_for_a_gpu_before_the_node_offers_what_all_ask_for(stack: st
     for wait in (s for s in shown.steps if s.name in names):
         assert wait.inputs["update"] == wait.inputs["create"]  # in place: nothing that depends on it is replaced
         asked = [(s, c) for s in shown.steps if s.type.endswith(":Deployment") for c in _containers(s.inputs)]
+        asked = [(s, c) for s, c in asked if "nvidia.com/gpu" in c["resources"]["limits"]]
         limits = [s.inputs["spec"]["replicas"] * int(c["resources"]["limits"]["nvidia.com/gpu"]) for s, c in asked]
         assert int(wait.inputs["environment"]["LAB_GPUS"]) == sum(limits) > 0
         by_urn = {s.urn: s for s in shown.steps}
@@ -207,7 +211,9 @@ def test_the_tree_is_the_golden_one(stack: str, shown: Record) -> None:
 def test_the_manifests_are_the_golden_ones(stack: str, shown: Record) -> None:
     objects = {}
     for step in shown.steps:
-        if step.type.startswith("kubernetes:"):
+        if step.type.startswith("kubernetes:helm."):
+            objects[f"Release {step.inputs['name']} {step.inputs['namespace']}"] = dict(step.inputs)
+        elif step.type.startswith("kubernetes:"):
             metadata = step.inputs["metadata"]
             name = f"{step.inputs['kind']} {metadata['name']} {metadata.get('namespace', '')}".strip()
             objects[name] = dict(step.inputs)
@@ -242,16 +248,19 @@ def test_adding_a_model_adds_exactly_that_models_resources(origin: str) -> None:
     before, after = preview(origin, roomy), preview(origin, one_more)
     added = {s.urn.split("::")[-1] for s in after.steps} - {s.urn.split("::")[-1] for s in before.steps}
     parts = ["", "-account", "-network", "-disruption", "-service"]
-    parts += [] if origin in IN_A_NAMESPACE else ["-weights", "-endpoint"]
+    parts += [] if origin in IN_A_NAMESPACE else ["-weights"]
+    parts += ["-endpoint"] if origin in ON_PORTS and origin not in IN_A_NAMESPACE else []
+    parts += ["-route"] if origin in BEHIND_A_GATEWAY else []
     assert added == {f"second{part}" for part in parts}
     assert len(after.steps) == len(before.steps) + len(parts) + 1  # the component and its Deployment share the name
     first = before.steps[0].urn.rpartition("::")[0]
     assert first
     kept = {s.urn: s for s in after.steps}
     changed = {s.name for s in before.steps if s.custom and kept[s.urn].inputs != s.inputs}
-    # the check asks the new model too, and somebody else's cluster is asked whether it has room for it
-    foreign = ["cluster-ensure"] if origin in IN_A_NAMESPACE else []
-    assert changed == {"inference-check-run", *waits(before), *foreign}
+    # the check asks the new model too, somebody else's cluster is asked whether it has room for it, and a gateway
+    # lists it
+    wanted = {"inference-check-run", *waits(before), *(["cluster-ensure"] if origin in IN_A_NAMESPACE else [])}
+    assert changed == wanted | ({"gateway-listing", "gateway-routing"} if origin in BEHIND_A_GATEWAY else set())
 
 
 def waits(record: Record) -> list[str]:
@@ -269,7 +278,7 @@ def test_one_environment_value_changes_exactly_its_deployment_and_the_check(stac
     assert changed == {*deployments(plan(stack), 1), "inference-check-run", *waits(shown)}
 
 
-@on_kubernetes
+@on_ports
 def test_a_key_guards_the_endpoint_and_is_never_shown(stack: str) -> None:
     def edit(own: dict[str, Any]) -> None:
         own["apiKey"] = "sk-canary-1234567890"
@@ -288,7 +297,7 @@ def test_a_key_guards_the_endpoint_and_is_never_shown(stack: str) -> None:
     assert any(s.type == "kubernetes:core/v1:Secret" for s in result.steps)
 
 
-@on_kubernetes
+@on_ports
 def test_another_key_starts_new_pods_and_stays_secret(stack: str) -> None:
     def key(text: str):
         return lambda own: own.update(apiKey=text)

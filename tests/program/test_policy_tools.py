@@ -28,9 +28,13 @@ CHECKOV = ROOT / ".venv-policy" / "bin" / "checkov"
 ALLOWED_SKIPS = {
     "gemma-3-270m": {"CKV_K8S_15", "CKV_K8S_35", "CKV_K8S_43"},
     "phi-3-mini": {"CKV_K8S_35"},  # with a key
+    "deepseek-r1-1-5b": {"CKV_K8S_35"},  # behind a gateway, with the key between the two
     "nvidia-device-plugin": {"CKV_K8S_23", "CKV_K8S_40"},
     "gateway": {"CKV_K8S_15", "CKV_K8S_43"},
+    "gateway-plugins": {"CKV_K8S_15", "CKV_K8S_38", "CKV_K8S_43"},
 }
+CUSTOM = ("gateway.networking.k8s.io/", "gateway.envoyproxy.io/")
+"""Groups of kinds that are not Kubernetes' own; their definitions judge them in test_gateway_crds.py."""
 
 pytestmark = pytest.mark.skipif(not CHECKOV.exists(), reason="no .venv-policy; `./lab test` makes it")
 
@@ -77,7 +81,9 @@ def test_kubernetes_itself_would_take_every_object(folder: Path) -> None:
     for version in versions:
         release = ".".join(version.removeprefix("v").split(".")[:2])
         for path in sorted(folder.iterdir()):
-            kubernetes_validate.validate(yaml.safe_load(path.read_text()), release, strict=True)
+            thing = yaml.safe_load(path.read_text())
+            if not thing["apiVersion"].startswith(CUSTOM):
+                kubernetes_validate.validate(thing, release, strict=True)
 
 
 @pytest.mark.parametrize("stack", ["dev", "rtx2060"])

@@ -23,6 +23,10 @@ IN_DOCKER = [s for s in STACKS if read_stack(ROOT, s).own["cluster"]["driver"] =
 ON_KUBERNETES = [s for s in STACKS if s not in IN_DOCKER]
 IN_A_NAMESPACE = [s for s in STACKS if read_stack(ROOT, s).own["cluster"]["driver"] == "existing"]
 """Stacks in a cluster that is somebody else's."""
+BEHIND_A_GATEWAY = [s for s in STACKS if read_stack(ROOT, s).own.get("gateway", {}).get("kind", "none") != "none"]
+"""Stacks whose clients have keys of their own, and whose models have no port."""
+ON_PORTS = [s for s in ON_KUBERNETES if s not in BEHIND_A_GATEWAY]
+"""Stacks on Kubernetes whose models have ports, and a key for all where they have one."""
 
 
 def configuration(stack: str, edit: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def _numbers_without_source(value: Any, path: str, covered: bool) -> list[str]:
     return [path] if isinstance(value, int | float) and not isinstance(value, bool) and not covered else []
 
 
-@pytest.mark.parametrize("name", ["hardware", "models", "images", "compatibility", "flags"])
+@pytest.mark.parametrize("name", ["hardware", "models", "images", "compatibility", "flags", "gateways"])
 def test_every_number_has_a_source(name: str) -> None:
     document = yaml.safe_load((ROOT / "stacks" / "catalog" / f"{name}.yaml").read_text())
     assert _numbers_without_source(document, name, covered=False) == []

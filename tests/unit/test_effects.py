@@ -10,7 +10,17 @@ import pytest
 
 from cli.effects import IMMUTABLE, Effect, _op, effects
 from components import rendered
-from tests.support.stacks import IN_A_NAMESPACE, IN_DOCKER, ON_KUBERNETES, configuration, deployments, plan, roomy
+from tests.support.stacks import (
+    BEHIND_A_GATEWAY,
+    IN_A_NAMESPACE,
+    IN_DOCKER,
+    ON_KUBERNETES,
+    ON_PORTS,
+    configuration,
+    deployments,
+    plan,
+    roomy,
+)
 
 Edit = Callable[[dict[str, Any]], Any]
 
@@ -35,6 +45,7 @@ def _deployments(stack: str, models: int | None = None) -> list[str]:
 
 
 every_stack = pytest.mark.parametrize("stack", ON_KUBERNETES)
+on_ports = pytest.mark.parametrize("stack", ON_PORTS)
 _CHECK = {"Command inference-check-run": "replace: `python -m probes inference_check` runs on the machine"}
 _WAIT = {"Command allocatable-gpus-run": "update: `python -m probes allocatable_gpus` runs on the machine"}
 RESTART = "update: its pods are restarted"
@@ -56,10 +67,11 @@ def test_the_same_plan_changes_nothing(stack: str) -> None:
 @every_stack
 def test_a_shorter_context_restarts_that_models_pods(stack: str) -> None:
     changes = _what(None, lambda own: own["models"][0].update(contextTokens=512), stack)
-    assert changes == {**dict.fromkeys(_deployments(stack, 1), RESTART), **_looks(stack)}
+    limits = {"BackendTrafficPolicy gateway-limits": "update"} if stack in BEHIND_A_GATEWAY else {}
+    assert changes == {**dict.fromkeys(_deployments(stack, 1), RESTART), **limits, **_looks(stack)}
 
 
-@every_stack
+@on_ports
 def test_another_port_restarts_no_pod(stack: str) -> None:
     name = plan(stack).models[0].name
     changes = _what(None, lambda own: own["models"][0].update(port=30085), stack)
@@ -112,7 +124,7 @@ def test_another_cache_folder_replaces_the_volume_and_its_claim_and_says_that_we
     }
 
 
-@every_stack
+@on_ports
 def test_a_key_comes_with_its_secret_and_new_pods_and_goes_alike(stack: str) -> None:
     restarted = dict.fromkeys(_deployments(stack), RESTART)
     assert _what(None, _key, stack) == {"Secret models-api-key": "create", **restarted, **_looks(stack)}
@@ -127,17 +139,20 @@ def test_a_model_comes_and_goes_with_all_that_is_its_own(stack: str) -> None:
         "PodDisruptionBudget second-disruption",
         "Deployment second",
         "Service second-service",
-        *(() if stack in IN_A_NAMESPACE else ("Service second-endpoint",)),
+        *(("Service second-endpoint",) if stack in ON_PORTS and stack not in IN_A_NAMESPACE else ()),
+        *(("HTTPRoute second-route",) if stack in BEHIND_A_GATEWAY else ()),
     )
     came, went = _what(roomy, _another, stack), _what(_another, roomy, stack)
     fetched = {"Command second-weights": "create: `python -m host models ensure` runs on the machine"}
     kept = {"Command second-weights": "delete: the weights stay in the cache"}
     if stack in IN_A_NAMESPACE:
         fetched = kept = _asked_for_room(stack)
-    assert came == {**dict.fromkeys(kinds, "create"), **fetched, **_looks(stack)}
-    assert went == {**dict.fromkeys(kinds, "delete"), **kept, **_looks(stack)}
+    listed = ("HTTPRouteFilter gateway-listing", "EnvoyExtensionPolicy gateway-routing")
+    rest = {**(dict.fromkeys(listed, "update") if stack in BEHIND_A_GATEWAY else {}), **_looks(stack)}
+    assert came == {**dict.fromkeys(kinds, "create"), **fetched, **rest}
+    assert went == {**dict.fromkeys(kinds, "delete"), **kept, **rest}
     gone = [e for e in effects(plan(stack, _another), plan(stack, roomy)) if e.op == "delete" and e.kind != "Command"]
-    last = "second-service" if stack in IN_A_NAMESPACE else "second-endpoint"
+    last = "second-service" if stack in IN_A_NAMESPACE or stack in BEHIND_A_GATEWAY else "second-endpoint"
     assert gone[0] == Effect("delete", last, "Service")  # what came last goes first
 
 
@@ -169,13 +184,13 @@ def test_a_field_that_cannot_change_in_place_replaces_its_object(kind: str, path
 def test_the_table_knows_every_kind_of_object() -> None:
     def nearly_all(own: dict[str, Any]) -> None:
         _another(own)
-        _key(own)
+        if "gateway" not in own:
+            _key(own)
         if own["cluster"]["driver"] == "minikube":
             own.setdefault("gpu", {})["runtimeClass"] = "nvidia"
 
-    assert {name.kind for stack in ON_KUBERNETES for name in rendered.objects(plan(stack, nearly_all))} == set(
-        IMMUTABLE
-    )
+    kinds = {name.kind for stack in ON_KUBERNETES for name in rendered.objects(plan(stack, nearly_all))}
+    assert kinds | {"Release"} == set(IMMUTABLE)
     assert {configuration(stack)["machine"]["kind"] for stack in ON_KUBERNETES} == {"cpu", "nvidia"}
 
 

@@ -19,6 +19,8 @@ TOKENS = {
     "lab:serving:Model",
     "lab:serving:ModelClaim",
     "lab:gateway:Gateway",
+    "lab:gateway:EnvoyGateway",
+    "lab:gateway:AIBrixGateway",
     "lab:checks:InferenceCheck",
     "lab:docker:Containers",
 }
