@@ -51,6 +51,4 @@ def needs_context() -> LabError:
 
 
 def _usage(message: str, remedy: str) -> LabError:
-    error = CheckFailed(message, remedy=remedy)
-    error.exit_code = 2
-    return error
+    return CheckFailed(message, remedy=remedy, exit_code=2)

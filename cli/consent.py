@@ -73,11 +73,7 @@ def ask(question: str, *, yes: bool, remedy: str) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        error = LabError("this changes the machine, and nobody can be asked here", remedy=remedy)
-        error.exit_code = 2
-        raise error
+        raise LabError("this changes the machine, and nobody can be asked here", remedy=remedy, exit_code=2)
     console(stderr=True).print(f"[bold]{question}[/] \\[y/N] ", end="")
     if input().strip().lower() not in ("y", "yes"):
-        error = LabError("nothing was changed", remedy="")
-        error.exit_code = 2
-        raise error
+        raise LabError("nothing was changed", exit_code=2)

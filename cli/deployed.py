@@ -73,12 +73,11 @@ class Deployed:
         """
         driver = self.plan.cluster.driver
         if not deployable(driver):
-            error = LabError(
+            raise LabError(
                 not_implemented(driver),
                 remedy=f"./lab plan {self.stack} and ./lab preview {self.stack} show what it would do",
+                exit_code=2,
             )
-            error.exit_code = 2
-            raise error
         try:
             refuse_early(driver, self.stack)
         except HostError as refused:
@@ -193,9 +192,8 @@ def _unnamed(root: Path) -> LabError:
     gpu = shutil.which("nvidia-smi") or Path("/usr/lib/wsl/lib/nvidia-smi").exists()
     seen = "this machine has an NVIDIA driver" if gpu else "no NVIDIA driver was found here"
     fits = [n for n in known if _wants_gpu(root, n) == bool(gpu)] or known
-    error = LabError(f"no stack was named; {seen}", remedy="type one of: " + ", ".join(f"./lab up {n}" for n in fits))
-    error.exit_code = 2
-    return error
+    remedy = "type one of: " + ", ".join(f"./lab up {n}" for n in fits)
+    return LabError(f"no stack was named; {seen}", remedy=remedy, exit_code=2)
 
 
 def _wants_gpu(root: Path, stack: str) -> bool:

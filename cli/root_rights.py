@@ -49,9 +49,7 @@ def root_rights(*, needed: bool) -> Iterator[None]:
 
 
 def _refusal(message: str, remedy: str) -> LabError:
-    error = LabError(message, remedy=remedy)
-    error.exit_code = 2
-    return error
+    return LabError(message, remedy=remedy, exit_code=2)
 
 
 def _keep(over: threading.Event) -> None:

@@ -23,15 +23,17 @@ def shown(text: str) -> str:
 class LabError(Exception):
     """The root of all errors that leave the lab as a message and never as a traceback.
 
-    `remedy` is what the user can type or edit next; `exit_code` is what `lab` exits with.
+    `remedy` is what the user can type or edit next; `exit_code` is what `lab` exits with, by itself that of the class.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
+    def __init__(self, message: str, *, remedy: str = "", exit_code: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        if exit_code is not None:
+            self.exit_code = exit_code
 
     def __str__(self) -> str:
         return f"{self.message}\n  -> {self.remedy}" if self.remedy else self.message

@@ -51,9 +51,7 @@ def run(root: Path, wanted: Wanted, *, as_json: bool, machine: Machine | None = 
     _check_name(wanted.name)
     if not wanted.yes and (as_json or not sys.stdin.isatty()):
         again = " ".join(["./lab init", *([wanted.name] if wanted.name else []), "--yes"])
-        error = LabError("`lab init` asks, and nobody can be asked here", remedy=again)
-        error.exit_code = 2
-        raise error
+        raise LabError("`lab init` asks, and nobody can be asked here", remedy=again, exit_code=2)
     catalog, cluster = load(root), None
     if (context := wanted.context) is not None:
         wanted = replace(wanted, driver="existing")
@@ -99,9 +97,8 @@ def _may_write(path: Path, wanted: Wanted) -> str:
     if not wanted.force:
         if not wanted.yes and _yes(f"{path.name} is there already. Replace it?"):
             return _secrets(path)
-        error = LabError(f"{path.name} is there already", remedy="type --force to replace it, or another NAME")
-        error.exit_code = 2
-        raise error
+        remedy = "type --force to replace it, or another NAME"
+        raise LabError(f"{path.name} is there already", remedy=remedy, exit_code=2)
     return _secrets(path)
 
 
@@ -110,9 +107,8 @@ def _secrets(path: Path) -> str:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError) as problem:
-        error = LabError(f"{path.name} cannot be read: {problem}", remedy="remove it, or write another NAME")
-        error.exit_code = 2
-        raise error from None
+        remedy = "remove it, or write another NAME"
+        raise LabError(f"{path.name} cannot be read: {problem}", remedy=remedy, exit_code=2) from None
     config = document.get("config") if isinstance(document, dict) else None
     secrets = {k: v for k, v in (config or {}).items() if str(k).rpartition(":")[2] in SECRET_KEYS}
     rest = {k: v for k, v in document.items() if k in SECRET_FILE_KEYS} if isinstance(document, dict) else {}

@@ -89,9 +89,7 @@ def _found(seen: Any) -> Found:
 
 
 def _unusable(message: str, remedy: str) -> LabError:
-    error = LabError(message, remedy=remedy)
-    error.exit_code = 2
-    return error
+    return LabError(message, remedy=remedy, exit_code=2)
 
 
 def _kv(document: dict[str, Any]) -> str:

@@ -43,12 +43,11 @@ def describe(root: Path, stack: str) -> dict[str, Any]:
     """The same for programs."""
     gateway = deployed(root, stack).plan.gateway
     if gateway is None or gateway.tls == "off":
-        error = LabError(
+        raise LabError(
             f"stack {stack} serves without TLS: there is no certificate to trust",
             remedy="with gateway: {kind: envoy} it has an authority of its own",
+            exit_code=2,
         )
-        error.exit_code = 2
-        raise error
     path = gateway_files.authority(stack)
     try:
         text = path.read_text(encoding="ascii")
