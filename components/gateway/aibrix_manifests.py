@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from components.gateway.envoy_gateway_manifests import api_and_dns_ports, dns, resources
+from components.pod_manifests import container_security, pod_security, skips
 from stacks import names
 from stacks.plan.aibrix import AIBrixPlan, PodSizePlan
 from stacks.plan.gateway import GatewayPlan
@@ -120,8 +121,7 @@ def _deployment(
     if spec["automountServiceAccountToken"]:
         reasons["CKV_K8S_38"] = "it lists pods and adapters of the cluster"
     if reasons:
-        skips = {f"checkov.io/skip{n}": f"{check}={why}" for n, (check, why) in enumerate(reasons.items(), 1)}
-        metadata["annotations"] = skips
+        metadata["annotations"] = skips(reasons)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -137,27 +137,14 @@ def _deployment(
                 "spec": {
                     **spec,
                     "enableServiceLinks": False,
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": _USER,
-                        "runAsGroup": _USER,
-                        "fsGroup": _USER,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
+                    "securityContext": pod_security(_USER),
                     "containers": [
                         {
                             "name": size.part,
                             "image": size.image,
                             "imagePullPolicy": "IfNotPresent",
                             "resources": {kind: {**given[kind], **more} for kind, more in scratch.items()},
-                            "securityContext": {
-                                "allowPrivilegeEscalation": False,
-                                "privileged": False,
-                                "readOnlyRootFilesystem": True,
-                                "runAsNonRoot": True,
-                                "capabilities": {"drop": ["ALL"]},
-                                "seccompProfile": {"type": "RuntimeDefault"},
-                            },
+                            "securityContext": container_security(),
                             **container,
                         }
                     ],

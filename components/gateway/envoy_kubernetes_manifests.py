@@ -10,6 +10,7 @@ import json
 from typing import Any, Final
 
 from components.gateway.envoy_manifests import bootstrap
+from components.pod_manifests import container_security, pod_security, skips
 from stacks import names
 from stacks.plan import KubernetesPlan
 from stacks.plan.gateway import GatewayPlan
@@ -111,13 +112,7 @@ def deployment(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "terminationGracePeriodSeconds": _DRAIN_SECONDS,
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": names.ENGINE_UID,
-                        "runAsGroup": names.ENGINE_UID,
-                        "fsGroup": names.ENGINE_UID,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
+                    "securityContext": pod_security(names.ENGINE_UID),
                     "containers": [_container(plan, probe)],
                     "volumes": [{"name": "files", "projected": {"defaultMode": 0o440, "sources": _sources()}}],
                 },
@@ -141,14 +136,7 @@ def _container(plan: GatewayPlan, probe: dict[str, Any]) -> dict[str, Any]:
             "requests": {"cpu": "100m", "memory": "64Mi", "ephemeral-storage": "16Mi"},
             "limits": {"cpu": "2", "memory": f"{plan.memory_mib}Mi", "ephemeral-storage": "64Mi"},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": container_security(),
         "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": _START_SECONDS},
         "readinessProbe": {**probe, "periodSeconds": 5, "failureThreshold": 3},
         "livenessProbe": {**probe, "periodSeconds": 15, "failureThreshold": 4},
@@ -182,4 +170,4 @@ def _exceptions(plan: GatewayPlan) -> dict[str, Any]:
         "CKV_K8S_43": "no registry holds the image; its tag names what it is made of",
         "CKV_K8S_15": "there is no registry to pull from",
     }
-    return {"annotations": {f"checkov.io/skip{n}": f"{c}={r}" for n, (c, r) in enumerate(reasons.items(), 1)}}
+    return {"annotations": skips(reasons)}

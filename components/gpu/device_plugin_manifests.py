@@ -6,6 +6,7 @@ import hashlib
 from typing import Any, Final
 
 from components.cluster import namespace_manifests as namespace
+from components.pod_manifests import skips
 from stacks import names
 from stacks.plan import DevicePluginPlan, NvidiaPlan
 
@@ -106,7 +107,6 @@ def _daemon_set(
 ) -> dict[str, Any]:
     labels = {"app.kubernetes.io/name": name, **names.common_labels("nvidia")}
     selector = {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": names.PART_OF}
-    skips = {f"checkov.io/skip{n}": f"{check}={reason}" for n, (check, reason) in enumerate(exceptions.items(), 1)}
     # the plugin reads its file when it starts, so that another file has to start another pod
     mark = {"local-ai-lab/config": hashlib.sha256(plugin.config.encode()).hexdigest()[:12]}
     runtime = {"runtimeClassName": nvidia.runtime_class.name} if nvidia.runtime_class else {}
@@ -117,7 +117,7 @@ def _daemon_set(
             "name": name,
             "namespace": names.NVIDIA_NAMESPACE,
             "labels": labels,
-            "annotations": skips,
+            "annotations": skips(exceptions),
         },
         "spec": {
             "selector": {"matchLabels": selector},

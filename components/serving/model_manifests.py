@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from components.pod_manifests import container_security, pod_security, skips
 from stacks import names
 from stacks.plan import ModelPlan, Plan
 
@@ -163,14 +164,7 @@ def _deployment(model: ModelPlan, namespace: str, pod: Pod, engine: int | None, 
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "terminationGracePeriodSeconds": life.termination_grace_seconds,
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": names.ENGINE_UID,
-                        "runAsGroup": names.ENGINE_UID,
-                        "fsGroup": names.ENGINE_UID,
-                        "fsGroupChangePolicy": "OnRootMismatch",
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
+                    "securityContext": {**pod_security(names.ENGINE_UID), "fsGroupChangePolicy": "OnRootMismatch"},
                     "containers": [_container(model, api_key=api_key_mark is not None, shm=pod.shared_memory)],
                     "volumes": volumes,
                 },
@@ -190,8 +184,7 @@ def _exceptions(model: ModelPlan, *, api_key: bool) -> dict[str, Any]:
         reasons["CKV_K8S_15"] = "there is no registry to pull from"
     if api_key:
         reasons["CKV_K8S_35"] = "the engine reads its key from the environment only"
-    skips = {f"checkov.io/skip{n}": f"{check}={reason}" for n, (check, reason) in enumerate(reasons.items(), 1)}
-    return {"annotations": skips} if skips else {}
+    return {"annotations": skips(reasons)} if reasons else {}
 
 
 def _container(model: ModelPlan, *, api_key: bool, shm: bool) -> dict[str, Any]:
@@ -213,14 +206,7 @@ def _container(model: ModelPlan, *, api_key: bool, shm: bool) -> dict[str, Any]:
         "env": environment,
         "ports": [{"name": "http", "containerPort": names.HTTP_PORT, "protocol": "TCP"}],
         "resources": _resources(model),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "privileged": False,
-            "readOnlyRootFilesystem": model.read_only_root_filesystem,
-            "runAsNonRoot": True,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": container_security(read_only=model.read_only_root_filesystem),
         "startupProbe": {
             **health,
             "periodSeconds": life.startup_period_seconds,
