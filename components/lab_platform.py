@@ -112,12 +112,12 @@ class LabPlatform(pulumi.ComponentResource):
     def _envoy(
         self, args: LabPlatformArgs, cluster: Cluster, namespace: pulumi.Resource
     ) -> EnvoyGateway | AIBrixGateway | None:
-        plan, gateway, opts = args.plan, args.plan.gateway, self._on(cluster, namespace)
-        if gateway and gateway.aibrix:
-            aibrix_args = AIBrixGatewayArgs(gateway, gateway.aibrix, plan.stack, plan.kubernetes, args.epoch)
-            return AIBrixGateway("gateway", aibrix_args, opts)
-        envoy_args = EnvoyGatewayArgs(gateway, plan.stack, plan.kubernetes, args.epoch) if gateway else None
-        return EnvoyGateway("gateway", envoy_args, opts) if envoy_args else None
+        if (gateway := args.plan.gateway) is None:
+            return None
+        opts, where = self._on(cluster, namespace), (args.plan.stack, args.plan.kubernetes, args.epoch)
+        if gateway.aibrix:
+            return AIBrixGateway("gateway", AIBrixGatewayArgs(gateway, gateway.aibrix, *where), opts)
+        return EnvoyGateway("gateway", EnvoyGatewayArgs(gateway, *where), opts)
 
     def _cache(self, args: LabPlatformArgs, cluster: Cluster, namespace: ModelsNamespace) -> pulumi.Resource:
         cache, target = args.plan.model_cache, args.plan.kubernetes

@@ -105,14 +105,8 @@ def commands(plan: Plan) -> dict[str, Command]:
             spec = {"LAB_STACK": plan.stack, "LAB_SPEC": envoy.secrets_spec(plan.gateway, plan.kubernetes)}
             found["gateway-secrets"] = Command("python -m host gateway ensure", spec)
         if plan.nvidia and plan.nvidia.device_plugin and plan.nvidia.device_plugin.mode == "owned":
-            spec = {
-                "LAB_STACK": plan.stack,
-                "LAB_KUBECONFIG": plan.kubernetes.kubeconfig,
-                "LAB_NAMESPACE": plan.kubernetes.namespace,
-                "LAB_GPUS": str(plan.asked_gpus),
-                "LAB_DIGEST": plan.digest,
-            }
-            found["allocatable-gpus-run"] = Command("python -m probes allocatable_gpus", spec)
+            wait = device_plugin.wait_environment(plan)
+            found["allocatable-gpus-run"] = Command("python -m probes allocatable_gpus", wait)
     folder = plan.cache_folder
     for served in plan.models if folder else ():
         for name, weights in served.fetched.items():

@@ -9,6 +9,8 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
+from components.gateway.gateway_object_manifests import ENVOY_GATEWAY, GATEWAY_API
+
 # The kinds that the lab declares, imported when one is first used.
 _KINDS: Mapping[tuple[str, str], Any] = {
     ("v1", "Namespace"): lambda: k8s.core.v1.Namespace,
@@ -30,7 +32,7 @@ _KINDS: Mapping[tuple[str, str], Any] = {
 }
 
 # Groups of kinds that a controller brings; the SDK has no type of them.
-_CUSTOM_GROUPS = ("gateway.networking.k8s.io", "gateway.envoyproxy.io")
+_CUSTOM_GROUPS = (GATEWAY_API, ENVOY_GATEWAY)
 
 # Objects that others own and that get fields of ours.
 _PATCHES: Mapping[tuple[str, str], Any] = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components import types
+from components.gpu.device_plugin_manifests import wait_environment
 from components.host_command import waiting_command
 from stacks.plan import Plan
 
@@ -28,16 +29,6 @@ class AllocatableGpus(pulumi.ComponentResource):
     def __init__(self, name: str, args: AllocatableGpusArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         plan = args.plan
         super().__init__(types.ALLOCATABLE_GPUS, name, {"gpus": plan.asked_gpus}, opts)
-        waiting_command(
-            f"{name}-run",
-            "allocatable_gpus",
-            {
-                "LAB_STACK": plan.stack,
-                "LAB_KUBECONFIG": plan.kubernetes.kubeconfig,
-                "LAB_NAMESPACE": plan.kubernetes.namespace,
-                "LAB_GPUS": str(plan.asked_gpus),
-                "LAB_DIGEST": plan.digest,
-            },
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        opts = pulumi.ResourceOptions(parent=self)
+        waiting_command(f"{name}-run", "allocatable_gpus", wait_environment(plan), opts=opts)
         self.register_outputs({})

@@ -8,7 +8,7 @@ from typing import Any, Final
 from components.cluster import namespace_manifests as namespace
 from components.pod_manifests import skips
 from stacks import names
-from stacks.plan import DevicePluginPlan, NvidiaPlan
+from stacks.plan import DevicePluginPlan, NvidiaPlan, Plan
 
 NAME: Final = "nvidia-device-plugin"
 _SOCKETS: Final = "/var/lib/kubelet/device-plugins"
@@ -187,6 +187,17 @@ def _mps_volumes() -> list[dict[str, Any]]:
         {"name": "mps-root", "hostPath": {"path": _MPS_ROOT, "type": "DirectoryOrCreate"}},
         {"name": "mps-shm", "hostPath": {"path": f"{_MPS_ROOT}/shm"}},
     ]
+
+
+def wait_environment(plan: Plan) -> dict[str, str]:
+    """What the Command is told that waits for the stack's GPUs; the digest makes it run again with the plan."""
+    return {
+        "LAB_STACK": plan.stack,
+        "LAB_KUBECONFIG": plan.kubernetes.kubeconfig,
+        "LAB_NAMESPACE": plan.kubernetes.namespace,
+        "LAB_GPUS": str(plan.asked_gpus),
+        "LAB_DIGEST": plan.digest,
+    }
 
 
 def objects(nvidia: NvidiaPlan, plugin: DevicePluginPlan, kubernetes: str) -> list[tuple[str, dict[str, Any]]]:
