@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from probes import gpus
@@ -77,15 +78,11 @@ def _walk(model: str, endpoint: str, task: str, adapters: list[str]) -> Walk:
     folder = told.get("LAB_GATEWAY")
     gateway = GatewayAccess(Path(folder).expanduser(), stack) if folder else None
     if project := told.get("LAB_PROJECT"):
-        return check_in_docker(
-            project, model, endpoint, api_key=key, stack=stack, task=task, adapters=adapters, wait=_say, gateway=gateway
-        )
-    kubeconfig, namespace = told["LAB_KUBECONFIG"], told["LAB_NAMESPACE"]
-    forward = told.get("LAB_FORWARD") == "1"
-    return check(
-        kubeconfig, model, endpoint, namespace=namespace, api_key=key, stack=stack, task=task, adapters=adapters,
-        wait=_say, forward=forward, gateway=gateway,
-    )  # fmt: skip
+        ask = partial(check_in_docker, project)
+    else:
+        forward = told.get("LAB_FORWARD") == "1"
+        ask = partial(check, told["LAB_KUBECONFIG"], namespace=told["LAB_NAMESPACE"], forward=forward)
+    return ask(model, endpoint, api_key=key, stack=stack, task=task, adapters=adapters, wait=_say, gateway=gateway)
 
 
 def _say(said: str) -> None:

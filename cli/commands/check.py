@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from cli.commands.learn import learn_from_running
@@ -18,34 +19,19 @@ def check_all(target: Deployed, *, wait: bool = False) -> list[Walk]:
     say = (lambda said: console(stderr=True).print(f"  {said}", markup=False, style="dim")) if wait else None
     gateway = target.gateway_access() if plan.gateway else None
     if plan.target == "docker":
-        project = plan.cluster.name
-        return [
-            check_in_docker(
-                project,
-                m.name,
-                m.endpoint,
-                api_key=key,
-                stack=stack,
-                task=m.task,
-                adapters=[adapter.name for adapter in m.adapters],
-                wait=say,
-                gateway=gateway,
-            )
-            for m in plan.models
-        ]
-    kubeconfig, namespace, forward = plan.kubernetes.kubeconfig, plan.kubernetes.namespace, plan.cluster.foreign
+        ask = partial(check_in_docker, plan.cluster.name)
+    else:
+        where = plan.kubernetes
+        ask = partial(check, where.kubeconfig, namespace=where.namespace, forward=plan.cluster.foreign)
     return [
-        check(
-            kubeconfig,
+        ask(
             m.name,
             m.endpoint,
-            namespace=namespace,
             api_key=key,
             stack=stack,
             task=m.task,
             adapters=[adapter.name for adapter in m.adapters],
             wait=say,
-            forward=forward,
             gateway=gateway,
         )
         for m in plan.models

@@ -106,7 +106,7 @@ def _text(document: dict[str, Any], found: Found) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """The whole file or none of it: whoever reads the folder meanwhile sees the old file or the new one."""
+    """The whole file or none of it: another process that reads the folder sees the old file or the new one."""
     try:
         path.parent.mkdir(exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")

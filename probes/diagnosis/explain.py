@@ -1,4 +1,4 @@
-"""Any sentence, whoever printed it: one way in to all tables of signatures."""
+"""Looks a sentence up in all tables of signatures, whichever program printed it."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Observed:
 
     @property
     def anything(self) -> bool:
-        """Whether something of that name is there, whoever made it."""
+        """Whether something of that name is there, the stack's or not."""
         return self.profile is not None or self.container is not None
 
 

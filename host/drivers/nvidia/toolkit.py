@@ -18,7 +18,7 @@ from probes.nvidia.parse import system
 from stacks.errors import HostError
 
 REPOSITORY = "https://nvidia.github.io/libnvidia-container"
-# NVIDIA's documented places: whoever follows its guide later writes the same files, and apt has one list and one key
+# NVIDIA's documented places: who follows its guide later writes the same files, and apt has one list and one key
 LIST = "/etc/apt/sources.list.d/nvidia-container-toolkit.list"
 KEYRING = "/usr/share/keyrings/nvidia-container-toolkit-keyring.gpg"
 REPO = "/etc/yum.repos.d/nvidia-container-toolkit.repo"
