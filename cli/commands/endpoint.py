@@ -44,6 +44,8 @@ def describe(target: Deployed) -> dict[str, Any]:
     if gateway:
         folder = gateway_files.keys(target.stack).folder
         key = f"./lab keys {target.stack} add NAME prints one; the keys lie in {folder} (0600)"
+        if gateway.oidc:
+            key += f"; an access token of {gateway.oidc.issuer} does as well"
     else:
         key = "the stack's secret apiKey" if plan.auth == "apiKey" else "none is asked for"
     return {

@@ -76,6 +76,7 @@ def _asked(target: Deployed, plan: GatewayPlan) -> Iterator[Target]:
             private_files=tuple(path for path in keys.folder.iterdir() if path.is_file()),
             aliases={alias.name: tuple(target.model for target in alias.targets) for alias in plan.aliases},
             session_cookie=plan.affinity.name if plan.affinity and plan.affinity.by == "cookie" else None,
+            **({"issuer": plan.oidc.issuer, "audience": plan.oidc.audiences[0]} if plan.oidc else {}),
             engine_host=target.plan.cluster.address,
             closed_ports=tuple(model.port for model in target.plan.models),
         )

@@ -29,7 +29,9 @@ def compose_file(plan: Plan, docker: DockerPlan) -> dict[str, Any]:
     secrets = {_env_file(model): model.engine.api_key_variable for model in plan.models if plan.auth != "none"}
     services = {model.name: _service(model, plan, docker) for model in plan.models}
     # engines do not reach each other: one network that forbids it, or one for each engine and the gateway
-    networks = {_NETWORK: _network(docker.name, plan.stack, "false")}
+    fetches = plan.gateway is not None and plan.gateway.oidc is not None and plan.gateway.oidc.source is not None
+    # the first network by name is the one that leads outside, and with a gateway no engine is on it
+    networks = {_NETWORK: _network(docker.name, plan.stack, "false", answered=fetches)}
     if plan.gateway:
         own = [model.name for model in plan.models]
         networks |= {name: _network(names.container(docker.name, name), plan.stack, "true") for name in own}
@@ -45,11 +47,13 @@ def compose_file(plan: Plan, docker: DockerPlan) -> dict[str, Any]:
     }
 
 
-def _network(name: str, stack: str, between: str) -> dict[str, Any]:
-    """A bridge that gets no answers from outside of the machine; `between`: whether containers reach each other."""
+def _network(name: str, stack: str, between: str, *, answered: bool = False) -> dict[str, Any]:
+    """A bridge that gets no answers from outside of the machine, unless `answered`; `between`: whether containers reach
+    each other.
+    """
     options = {
         "com.docker.network.bridge.enable_icc": between,
-        "com.docker.network.bridge.enable_ip_masquerade": "false",
+        "com.docker.network.bridge.enable_ip_masquerade": str(answered).lower(),
     }
     return {"name": name, "driver": "bridge", "driver_opts": options, "labels": {names.STACK_LABEL: stack}}
 

@@ -6,6 +6,7 @@ import math
 from typing import Any, Final
 
 from stacks.plan.gateway import GatewayPlan
+from stacks.plan.gateway_oidc import OidcPlan
 
 _RETRY_SECONDS: Final = 5  # a model that starts is looked at again as often
 _BODY: Final = "%LOCAL_REPLY_BODY%"
@@ -33,8 +34,18 @@ def local_replies(plan: GatewayPlan) -> dict[str, Any]:
     """The LocalReplyConfig: one mapper a status, and Retry-After where waiting helps."""
     known = {"header_filter": {"header": {"name": "x-model", "present_match": True}}}
     waits = {429: math.ceil(60 / plan.requests_per_minute), 503: _RETRY_SECONDS}
+    errors = {row[0]: row for row in _ERRORS}
+    if plan.oidc:
+        errors |= {row[0]: row for row in _with_tokens(plan.oidc)}
     mappers = [_mapper(_MODEL_UNKNOWN, {"and_filter": {"filters": [_status(404), known]}}, None)]
-    return {"mappers": mappers + [_mapper(row, _status(row[0]), waits.get(row[0])) for row in _ERRORS]}
+    return {"mappers": mappers + [_mapper(row, _status(status), waits.get(status)) for status, row in errors.items()]}
+
+
+def _with_tokens(oidc: OidcPlan) -> list[tuple[int, str, str, str]]:
+    """What is said otherwise where tokens are taken too; why a token is refused stands in the log."""
+    needed = "A valid key or token is needed: Authorization: Bearer KEY"
+    other = f"The token is for another audience, or has no claim {oidc.client_claim} that can name its client"
+    return [(401, "invalid_request_error", "invalid_api_key", needed), (403, "permission_error", "forbidden", other)]
 
 
 def _mapper(row: tuple[int, str, str, str], condition: dict[str, Any], wait: int | None) -> dict[str, Any]:

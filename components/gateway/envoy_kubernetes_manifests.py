@@ -9,6 +9,7 @@ import hashlib
 import json
 from typing import Any, Final
 
+from components.gateway import envoy_oidc_manifests as oidc
 from components.gateway.envoy_manifests import bootstrap
 from components.pod_manifests import container_security, pod_security, skips
 from stacks import names
@@ -54,7 +55,7 @@ def configuration(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
 
 
 def network_policy(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
-    """Clients reach its one port; it reaches the engines and the cluster's DNS."""
+    """Clients reach its one port; it reaches the engines, the cluster's DNS, and an identity provider's keys."""
     models = {"matchLabels": {"app.kubernetes.io/part-of": names.PART_OF, "app.kubernetes.io/component": "model"}}
     dns = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
     return {
@@ -68,6 +69,7 @@ def network_policy(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
             "egress": [
                 {"to": [{"podSelector": models}], "ports": [{"protocol": "TCP", "port": names.HTTP_PORT}]},
                 {"to": [dns], "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
+                *(oidc.egress(plan.oidc) if plan.oidc else ()),
             ],
         },
     }

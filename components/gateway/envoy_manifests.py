@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from components.gateway import envoy_oidc_manifests as oidc
 from components.gateway.envoy_error_manifests import local_replies
 from components.gateway.envoy_route_manifests import cluster, routes
 from stacks import names
@@ -50,7 +51,10 @@ def bootstrap(plan: GatewayPlan, *, folder: str = names.GATEWAY_FOLDER, listen: 
         "node": {"id": "gateway", "cluster": "local-ai-lab"},
         "static_resources": {
             "listeners": [_listener(plan, folder, address, port)],
-            "clusters": [_cluster(backend, plan) for backend in plan.backends],
+            "clusters": [
+                *(_cluster(backend, plan) for backend in plan.backends),
+                *(oidc.clusters(plan.oidc) if plan.oidc else ()),
+            ],
         },
         "overload_manager": _overload(plan),
         # no admin interface: it would show the keys
@@ -91,7 +95,8 @@ def _listener(plan: GatewayPlan, folder: str, address: str, port: int) -> dict[s
 
 def _manager(plan: GatewayPlan, folder: str) -> dict[str, Any]:
     """The HTTP connection manager: what is refused at once, then filters in an order that matters."""
-    early: list[dict[str, Any]] = [{"remove": name} for name in NOT_FROM_CLIENTS]
+    own = (*NOT_FROM_CLIENTS, *((oidc.CLAIM_HEADER,) if plan.oidc else ()))
+    early: list[dict[str, Any]] = [{"remove": name} for name in own]
     early.append({"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}})
     return {
         "@type": f"{_TYPE}filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -126,12 +131,7 @@ def _manager(plan: GatewayPlan, folder: str) -> dict[str, Any]:
         ],
         "http_filters": [
             # keys first and for every path: no body is read without one
-            _from_file(
-                "envoy.filters.http.api_key_auth",
-                f"{_TYPE}filters.http.api_key_auth.v3.ApiKeyAuth",
-                folder,
-                "keys.json",
-            ),
+            *_authentication(plan, folder),
             _typed("envoy.filters.http.local_ratelimit", _rate_limit(plan)),
             _typed(_METADATA, body_to_metadata()),
             _typed("envoy.filters.http.header_mutation", metadata_to_headers()),
@@ -145,6 +145,12 @@ def _manager(plan: GatewayPlan, folder: str) -> dict[str, Any]:
         "local_reply_config": local_replies(plan),
         "access_log": [_access_log()],
     }
+
+
+def _authentication(plan: GatewayPlan, folder: str) -> list[dict[str, Any]]:
+    kind = f"{_TYPE}filters.http.api_key_auth.v3.ApiKeyAuth"
+    keys = _from_file("envoy.filters.http.api_key_auth", kind, folder, "keys.json")
+    return oidc.filters(plan.oidc, keys["config_discovery"]) if plan.oidc else [keys]
 
 
 def _rate_limit(plan: GatewayPlan) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from probes.verify import access, requests, routing, tasks, transport
+from probes.verify import access, requests, routing, tasks, tokens, transport
 from probes.verify.target import Target
 
 _AT_ONCE: Final = 4
@@ -56,6 +56,7 @@ PROBES: Final[tuple[Probe, ...]] = (
         requests.gzipped, requests.other_type, requests.no_model, requests.rate_limit, requests.unknown_model,
         routing.right_model, routing.right_alias, routing.listing, routing.model_paths_without_key,
         routing.model_paths, routing.model_path_of_another, routing.session,
+        tokens.forged_token, tokens.token_elsewhere, tokens.claimed_name,
         tasks.speech_too_long, tasks.speech_without_length, tasks.speech_other_type,
         transport.certificate, transport.old_tls, transport.plain_text, transport.error_shape, transport.fingerprint,
         transport.log_canary, transport.private_files, transport.engines_closed,

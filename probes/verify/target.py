@@ -27,7 +27,7 @@ class Target:
     """A gateway that runs. `key` works; `spare_key` works too and may be used up; `revoked_key` worked before.
     `log` reads what the gateway has logged; sizes are bytes. `aliases` lead to the models behind them;
     `session_cookie` is the name of the one that the gateway gives out. `tasks` are what models are for; one that is
-    not in it is for chat, and those come first.
+    not in it is for chat, and those come first. `issuer` and `audience` are those of tokens, where they are taken.
     """
 
     host: str
@@ -49,6 +49,8 @@ class Target:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     session_cookie: str | None = None
     tasks: Mapping[str, str] = field(default_factory=dict)
+    issuer: str = "https://idp.example/realms/lab"
+    audience: str = "lab"
 
     @property
     def chats(self) -> bool:

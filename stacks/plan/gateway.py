@@ -9,6 +9,7 @@ from pydantic import Field
 from stacks import names
 from stacks.plan.aibrix import AIBrixPlan
 from stacks.plan.base import Part
+from stacks.plan.gateway_oidc import OidcPlan
 
 
 class BackendPlan(Part):
@@ -79,6 +80,9 @@ class GatewayPlan(Part):
     memory_mib: int = Field(alias="memoryMiB", description="the container's memory limit")
     aibrix: AIBrixPlan | None = Field(
         default=None, exclude_if=lambda value: value is None, description="of kind aibrix only"
+    )
+    oidc: OidcPlan | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="tokens that are taken beside keys"
     )
 
     @property

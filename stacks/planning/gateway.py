@@ -12,6 +12,7 @@ from stacks.plan.cluster import DockerPlan, EmbeddedPlan, K3sPlan, KubernetesPla
 from stacks.plan.gateway import AffinityPlan, AliasPlan, AliasTargetPlan, BackendPlan, GatewayPlan
 from stacks.planning.aibrix import MESSAGE_LIMIT, MESSAGE_SPARE, plan_aibrix, refusal
 from stacks.planning.draft import Inputs, Notes
+from stacks.planning.gateway_oidc import plan_oidc
 from stacks.settings.gateway import LOOPBACK, AIBrixGateway, EnvoyGateway
 
 _MIB = 2**20
@@ -122,6 +123,7 @@ def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan
         idle_seconds=_IDLE_SECONDS,
         memory_mib=memory,
         aibrix=aibrix,
+        oidc=plan_oidc(asked.oidc, cluster, notes) if isinstance(asked, EnvoyGateway) else None,
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from stacks.errors import shown
 from stacks.settings.base import DnsLabel, Intent, text_of
+from stacks.settings.gateway_oidc import Oidc
 from stacks.settings.problems import Fault
 
 HostName = Annotated[
@@ -126,6 +127,9 @@ class EnvoyGateway(FrontGateway):
     )
     affinity: Affinity | None = Field(
         default=None, description="Keep a session's requests with one model of an alias, and with one of its replicas."
+    )
+    oidc: Oidc | None = Field(
+        default=None, description="Take tokens of an identity provider (OpenID Connect) beside keys."
     )
 
 

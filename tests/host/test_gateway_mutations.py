@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from components.gateway.envoy_oidc_manifests import GATE
 from components.gateway.envoy_route_manifests import SPEECH_PATH
 from probes.verify.access import FORBIDDEN
 from probes.verify.suite import PROBES, run
 from probes.verify.target import Target
+from tests.support.identity_provider import IdentityProvider
 from tests.support.live_gateway import CHAT_ALIAS, Change, running
 
 pytestmark = pytest.mark.long
+IDP = IdentityProvider()
 Opened = Callable[[Path], contextlib.AbstractContextManager[Target]]
 
 
@@ -119,6 +122,24 @@ def _one_limit_for_all(document: dict[str, Any]) -> None:
     limit = _filter(document, "local_ratelimit")["typed_config"]
     limit["token_bucket"] = limit.pop("descriptors")[0]["token_bucket"]
     del limit["rate_limits"]
+
+
+def _any_token(document: dict[str, Any]) -> None:
+    """A token is looked at and need not be right, and what has no name goes on."""
+    filters = _manager(document)["http_filters"]
+    (auth,) = [f for f in filters if f["name"] == "token_or_key"]
+    matcher = auth["typed_config"]["xds_matcher"]["matcher_list"]["matchers"][0]
+    tokens = matcher["on_match"]["action"]["typed_config"]["typed_config"]["typed_config"]
+    tokens["rules"][0]["requires"] = {"allow_missing_or_failed": {}}
+    filters[:] = [f for f in filters if f["name"] != GATE]
+
+
+def _any_token_anywhere(document: dict[str, Any]) -> None:
+    """The same for every request, with a token or without one."""
+    _any_token(document)
+    (auth,) = [f for f in _manager(document)["http_filters"] if f["name"] == "token_or_key"]
+    tree = auth["typed_config"]["xds_matcher"]
+    tree["on_no_match"] = tree["matcher_list"]["matchers"][0]["on_match"]
 
 
 def _swapped(document: dict[str, Any]) -> None:
@@ -275,6 +296,8 @@ TABLE: dict[str, tuple[Opened, set[str]]] = {
     ),
     "no rate limit": (_live(_no_limit), {"rate-limit"}),
     "one rate limit for all": (_live(_one_limit_for_all), {"rate-limit"}),
+    "a token that nobody gave out": (_live(_any_token, oidc=IDP.plan()), {"forged-token", "claimed-name"}),
+    "a token wherever it is": (_live(_any_token_anywhere, oidc=IDP.plan()), {"token-elsewhere"}),
     "models mixed up": (_live(_swapped), {"right-model", "model-path-of-another"}),
     "an alias leads elsewhere": (_elsewhere, {"right-alias"}),
     "one more in the list": (_live(_one_more_in_the_list), {"listing"}),

@@ -167,6 +167,7 @@ class LiveGateway:
             closed_ports=(free_port(),),
             aliases={alias.name: tuple(to.model for to in alias.targets) for alias in plan.aliases},
             session_cookie=plan.affinity.name if plan.affinity and plan.affinity.by == "cookie" else None,
+            **({"issuer": plan.oidc.issuer, "audience": plan.oidc.audiences[0]} if plan.oidc else {}),
         )
         target.wait_for(spare)
         return target
