@@ -39,12 +39,18 @@ def register(app: typer.Typer) -> None:
             KeyAction, typer.Argument(help="ls, add, rotate or revoke.", metavar="ACTION")
         ] = KeyAction.ls,
         name: Annotated[str | None, typer.Argument(help="The client, such as my-laptop.", metavar="[NAME]")] = None,
+        model: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="add: a model, adapter or alias that it may ask; again for more. Default: all.", metavar="M"
+            ),
+        ] = None,
         json: Json = False,
     ) -> None:
         """List, add, rotate or revoke keys of a stack's gateway; a new key is printed once, and works at once."""
         from cli.commands.keys import run
 
-        run(ROOT, stack, action.value, name, as_json=json)
+        run(ROOT, stack, action.value, name, models=model or (), as_json=json)
 
     @app.command()
     def trust(

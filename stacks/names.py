@@ -60,6 +60,16 @@ GATEWAY_FOLDER = "/etc/local-ai-lab"
 CLIENT_HEADER = "x-client-id"
 """The name of the key that a request came with; the gateway alone sets it."""
 
+TOKEN_CLIENT_PREFIX = "oidc:"  # noqa: S105  (no secret)
+"""Before the name of a client that came with a token of an identity provider; no key can have such a name."""
+
+GATEWAY_MODELS_FILE, GATEWAY_MODELS_FILTER = "models.json", "models_of_clients"
+"""Which models each client may ask: the file beside the keys, and the filter of the gateway that reads it."""
+GATEWAY_FILES = ("keys.json", GATEWAY_MODELS_FILE, "engine-key.json", "certificate.json")
+"""What an Envoy of our own reads beside its configuration; nothing of it is in a state of Pulumi."""
+GATEWAY_ROUTE_METADATA = "local_ai_lab"
+"""Where a route of the gateway says the `model` that it leads to."""
+
 OWN_CLIENT = "lab"
 """The client that the lab's own checks are."""
 

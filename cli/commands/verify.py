@@ -22,11 +22,11 @@ from stacks.plan import GatewayPlan, KubernetesPlan
 
 _BYTES_EACH_TOKEN = 6  # what the plan's limit is made from
 _LOG_LINES = 2000
-_SPARE, _GONE = "lab-verify-spare", "lab-verify-gone"
+_SPARE, _GONE, _NARROW = "lab-verify-spare", "lab-verify-gone", "lab-verify-narrow"
 
 
 def run(root: Path, stack: str, *, as_json: bool, junit: Path | None) -> None:
-    """Prints every probe's outcome; exits with 1 where one found something. Makes two keys and revokes them again."""
+    """Prints every probe's outcome; exits with 1 where one found something. Makes keys of its own and revokes them."""
     target = deployed(root, stack)
     target.gateway_access()
     gateway = target.plan.gateway
@@ -52,9 +52,11 @@ def run(root: Path, stack: str, *, as_json: bool, junit: Path | None) -> None:
 def _asked(target: Deployed, plan: GatewayPlan) -> Iterator[Target]:
     """The gateway with keys that may be used up; they are gone afterwards."""
     keys, log = gateway_files.keys(target.stack), _log(target)
-    for name in {_SPARE, _GONE} & set(keys.names()):  # of a run that was killed
+    for name in {_SPARE, _GONE, _NARROW} & set(keys.names()):  # of a run that was killed
         keys.revoke(name)
+    models = tuple(sorted(plan.models, key=lambda name: plan.models[name].task != "chat"))
     spare, gone = keys.add(_SPARE), keys.add(_GONE)
+    narrow = keys.add(_NARROW, models[:1]) if plan.kind == "envoy" and keys.may_be_narrow else None
     try:
         keys.revoke(_GONE)
         publish(target)
@@ -65,7 +67,8 @@ def _asked(target: Deployed, plan: GatewayPlan) -> Iterator[Target]:
             key=keys.of(names.OWN_CLIENT),
             spare_key=spare,
             revoked_key=gone,
-            models=tuple(sorted(plan.models, key=lambda name: plan.models[name].task != "chat")),
+            narrow_key=narrow,
+            models=models,
             tasks={name: backend.task for name, backend in plan.models.items()},
             longest_prompt=_BYTES_EACH_TOKEN * max(model.engine.max_model_len for model in target.plan.models),
             request_buffer=plan.request_buffer_bytes,
@@ -84,6 +87,8 @@ def _asked(target: Deployed, plan: GatewayPlan) -> Iterator[Target]:
         yield asked
     finally:
         keys.revoke(_SPARE)
+        if narrow:
+            keys.revoke(_NARROW)
         publish(target)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from stacks import names
 from stacks.plan.gateway import GatewayPlan
 from stacks.plan.gateway_oidc import OidcPlan
 
 _RETRY_SECONDS: Final = 5  # a model that starts is looked at again as often
 _BODY: Final = "%LOCAL_REPLY_BODY%"
 _MODEL_UNKNOWN: Final = (404, "invalid_request_error", "model_not_found", _BODY)
+_MODEL_NOT_ALLOWED: Final = (
+    403, "permission_error", "model_not_allowed", "This key may not ask that model: `lab keys` says which"
+)  # fmt: skip
 _ERRORS: Final = (
     # status, type, code, message; the types and codes are those of OpenAI's own errors where it has them
     (400, "invalid_request_error", "invalid_request", _BODY),
@@ -37,7 +41,11 @@ def local_replies(plan: GatewayPlan) -> dict[str, Any]:
     errors = {row[0]: row for row in _ERRORS}
     if plan.oidc:
         errors |= {row[0]: row for row in _with_tokens(plan.oidc)}
-    mappers = [_mapper(_MODEL_UNKNOWN, {"and_filter": {"filters": [_status(404), known]}}, None)]
+    named = {"header_filter": {"header": {"name": names.CLIENT_HEADER, "present_match": True}}}
+    mappers = [
+        _mapper(row, {"and_filter": {"filters": [_status(row[0]), condition]}}, None)
+        for row, condition in ((_MODEL_UNKNOWN, known), (_MODEL_NOT_ALLOWED, named))
+    ]
     return {"mappers": mappers + [_mapper(row, _status(status), waits.get(status)) for status, row in errors.items()]}
 
 

@@ -41,6 +41,8 @@ def secrets_spec(plan: GatewayPlan, cluster: KubernetesPlan) -> str:
     }
     if plan.aibrix:
         spec["kind"] = plan.kind
+    else:
+        spec["files"] = list(names.GATEWAY_FILES)  # one more of them makes the Command run again
     return json.dumps(spec, sort_keys=True, separators=(",", ":"))
 
 

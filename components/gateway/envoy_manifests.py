@@ -135,6 +135,10 @@ def _manager(plan: GatewayPlan, folder: str) -> dict[str, Any]:
             _typed("envoy.filters.http.local_ratelimit", _rate_limit(plan)),
             _typed(_METADATA, body_to_metadata()),
             _typed("envoy.filters.http.header_mutation", metadata_to_headers()),
+            # behind the model, so that it sees the route that the body has chosen, as the router does
+            _from_file(
+                names.GATEWAY_MODELS_FILTER, f"{_TYPE}filters.http.rbac.v3.RBAC", folder, names.GATEWAY_MODELS_FILE
+            ),
             _typed("envoy.filters.http.credential_injector", _engine_key(folder)),
             _typed(
                 "envoy.filters.http.router",

@@ -16,9 +16,6 @@ from stacks.plan.gateway_oidc import OidcPlan
 CLAIM_HEADER: Final = "x-token-client"
 """The claim that names the client, between the filters; no engine sees it."""
 
-CLIENT_PREFIX: Final = "oidc:"
-"""Before the claim in the client's name: no key can have such a name, host/gateway/keys.py."""
-
 GATE: Final = "has_a_client"
 CLUSTER: Final = "oidc_keys"
 
@@ -163,7 +160,7 @@ def _gate() -> dict[str, Any]:
 
 def _name() -> dict[str, Any]:
     """A token's client gets its name; a key's has one already."""
-    client = {"key": names.CLIENT_HEADER, "value": f"{CLIENT_PREFIX}%REQ({CLAIM_HEADER})%"}
+    client = {"key": names.CLIENT_HEADER, "value": f"{names.TOKEN_CLIENT_PREFIX}%REQ({CLAIM_HEADER})%"}
     mutations = [{"append": {"header": client, "append_action": "ADD_IF_ABSENT"}}, {"remove": CLAIM_HEADER}]
     config = {
         "@type": f"{_TYPE}filters.http.header_mutation.v3.HeaderMutation",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from stacks import names
 from stacks.plan.gateway import AffinityPlan, AliasTargetPlan, GatewayPlan
 
 PATHS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
@@ -107,7 +108,9 @@ def _to_engine(plan: GatewayPlan, name: str, path: str, headers: Sequence[dict[s
         action["prefix_rewrite"] = path[path.index("/v1") :]
     # a long answer may stream for hours; what stands still is ended by the idle timeout
     action |= {"timeout": "0s", "retry_policy": _RETRIES}
-    return {"name": name, "match": {"path": path, "headers": [_POST, *headers]}, "route": action}
+    # by what stands here clients are kept to their models: host/gateway/key_models.py
+    metadata = {"filter_metadata": {names.GATEWAY_ROUTE_METADATA: {"model": name}}}
+    return {"name": name, "match": {"path": path, "headers": [_POST, *headers]}, "route": action, "metadata": metadata}
 
 
 def _speech(plan: GatewayPlan, name: str, path: str) -> list[dict[str, Any]]:
@@ -178,8 +181,8 @@ def _status(word: str) -> dict[str, Any]:
     return {"name": "x-model-status", "string_match": {"exact": word}}
 
 
-def listing_body(names: Sequence[str]) -> str:
-    return json.dumps({"object": "list", "data": [_model(name) for name in names]})
+def listing_body(listed: Sequence[str]) -> str:
+    return json.dumps({"object": "list", "data": [_model(name) for name in listed]})
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -8,9 +8,11 @@ import hashlib
 import json
 import re
 import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from host.gateway import key_models
 from host.gateway.owner import write_private
 from host.system import files
 from stacks import names
@@ -28,7 +30,7 @@ class Keys:
 
     def __init__(self, folder: Path, stack: str) -> None:
         self.folder, self.stack = folder, stack
-        self._path = folder / KEYS_FILE
+        self._path, self._narrow = folder / KEYS_FILE, folder / key_models.MODELS_FILE
 
     def names(self) -> list[str]:
         """The clients that have a key, the lab's own first. Raises HostError."""
@@ -38,10 +40,25 @@ class Keys:
         """One client's key. Raises HostError where it has none."""
         return self._known(self._read(), name)
 
-    def add(self, name: str) -> str:
-        """A new client; returns its key. Raises HostError for a name that is taken or cannot be one."""
+    def models(self, name: str) -> tuple[str, ...]:
+        """What one client may ask; empty means every model. Raises HostError."""
+        return self._models().get(name, ())
+
+    @property
+    def may_be_narrow(self) -> bool:
+        """Whether the gateway keeps clients to their models: one of before this was so does not until the next up."""
+        return self._narrow.exists()
+
+    def add(self, name: str, models: Sequence[str] = ()) -> str:
+        """A new client, for some models or for all; returns its key. Raises HostError for a name that is taken or
+        cannot be one.
+        """
         with self._lock():
             found = self._read()
+            if models and not self.may_be_narrow:
+                raise HostError(
+                    "the gateway that runs does not keep keys to models yet", remedy=f"./lab up {self.stack}"
+                )
             if not _NAME.fullmatch(name):
                 raise HostError(
                     f"{name!r} cannot be a key's name: small letters, digits and - inside, 63 at most",
@@ -52,6 +69,8 @@ class Keys:
                     f"{name} has a key already, which is not shown again",
                     remedy=f"for a new one instead: ./lab keys {self.stack} rotate {name}",
                 )
+            # what it may ask stands there before its key does
+            self._save_models([*found, name], {**self._models(), name: tuple(dict.fromkeys(models))})
             return self._write(found, name)
 
     def rotate(self, name: str) -> str:
@@ -73,13 +92,15 @@ class Keys:
                 )
             del found[name]
             self._save(found)
+            self._save_models(found, self._models())
 
     def ensure_own(self) -> bool:
         """The lab's own checks have a key afterwards; whether one had to be made, or the file to be made private."""
         with self._lock():
             found = self._read(missing_is_empty=True)
+            changed = self._save_models([*found, names.OWN_CLIENT], self._models(), new=True)
             if names.OWN_CLIENT in found:
-                return write_private(self._path, _document(found))
+                return write_private(self._path, _document(found)) or changed
             self._write(found, names.OWN_CLIENT)
             return True
 
@@ -111,6 +132,24 @@ class Keys:
             raise HostError(
                 f"{self._path} is damaged: {error}", remedy=f"rm {self._path}; ./lab up {self.stack} makes a new one"
             ) from None
+
+    def _models(self) -> dict[str, tuple[str, ...]]:
+        """The clients that may ask some models only. Without the file there are none: nothing narrows keys then."""
+        try:
+            return key_models.read(self._narrow.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise HostError(
+                f"{self._narrow} cannot be read: {error!r}",
+                remedy=f"rm {self._narrow}; ./lab up {self.stack}; all keys are for all models then",
+            ) from None
+
+    def _save_models(self, clients: Iterable[str], narrow: Mapping[str, tuple[str, ...]], *, new: bool = False) -> bool:
+        """Writes what each client may ask; a gateway that does not read it gets none unless `new`."""
+        if not new and not self.may_be_narrow:
+            return False
+        return write_private(self._narrow, key_models.document({name: narrow.get(name, ()) for name in clients}))
 
     def _write(self, found: dict[str, str], name: str) -> str:
         key = f"sk-lab-{secrets.token_urlsafe(_BYTES)}"

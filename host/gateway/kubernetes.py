@@ -19,7 +19,7 @@ from probes.kubernetes_api import KubernetesApi
 from stacks import names
 from stacks.errors import CheckFailed, HostError
 
-_FILES = ("keys.json", "engine-key.json", "certificate.json")
+_FILES = names.GATEWAY_FILES
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,12 @@ def _secrets(place: Place) -> list[_Secret]:
     """
     if place.kind == "envoy":
         folder = gateway_files.mounted(place.stack)
-        return [_Secret(names.GATEWAY_SECRET, {name: (folder / name).read_text(encoding="utf-8") for name in _FILES})]
+        there = [name for name in _FILES if (folder / name).exists()]
+        return [_Secret(names.GATEWAY_SECRET, {name: (folder / name).read_text(encoding="utf-8") for name in there})]
     keys, tls = gateway_files.keys(place.stack), gateway_files.authority(place.stack).parent
     pair = {f"tls.{part}": (tls / f"server.{part}").read_text(encoding="utf-8") for part in ("crt", "key")}
     return [
-        _Secret(names.GATEWAY_CLIENTS_SECRET, {name: keys.of(name) for name in keys.names()}),
+        _Secret(names.GATEWAY_CLIENTS_SECRET, {name: keys.of(name) for name in keys.names() if not keys.models(name)}),
         _Secret(names.GATEWAY_TLS_SECRET, pair, "kubernetes.io/tls"),
         _Secret(names.GATEWAY_ENGINE_SECRET, {"credential": f"Bearer {gateway_files.engine_key(place.stack)}"}),
     ]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from probes.verify import access, requests, routing, tasks, tokens, transport
+from probes.verify import access, models, requests, routing, tasks, tokens, transport
 from probes.verify.target import Target
 
 _AT_ONCE: Final = 4
@@ -49,7 +49,7 @@ PROBES: Final[tuple[Probe, ...]] = (
         access.no_key, access.wrong_key, access.revoked_key, access.key_prefix, access.key_in_query,
         access.list_without_key, access.enumeration, access.bypass_without_key, access.bypass_with_key,
         access.underscores, access.methods, access.traversal, access.wrong_host, access.preflight, access.no_cors,
-        access.upgrade,
+        access.upgrade, models.narrow_key, models.narrow_key_tricks,
         requests.too_long, requests.too_long_without_key, requests.full_length, requests.batch,
         requests.large_headers, requests.slow_body, requests.slow_headers, requests.length_and_chunks,
         requests.two_lengths, requests.odd_encoding, requests.space_before_colon, requests.folded_header,

@@ -24,10 +24,11 @@ _RAW_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class Target:
-    """A gateway that runs. `key` works; `spare_key` works too and may be used up; `revoked_key` worked before.
-    `log` reads what the gateway has logged; sizes are bytes. `aliases` lead to the models behind them;
-    `session_cookie` is the name of the one that the gateway gives out. `tasks` are what models are for; one that is
-    not in it is for chat, and those come first. `issuer` and `audience` are those of tokens, where they are taken.
+    """A gateway that runs. `key` works; `spare_key` works too and may be used up; `revoked_key` worked before;
+    `narrow_key` may ask the first model alone, where the gateway keeps keys to models. `log` reads what the gateway has
+    logged; sizes are bytes. `aliases` lead to the models behind them; `session_cookie` is the name of the one that the
+    gateway gives out. `tasks` are what models are for; one that is not in it is for chat, and those come first.
+    `issuer` and `audience` are those of tokens, where they are taken.
     """
 
     host: str
@@ -51,6 +52,7 @@ class Target:
     tasks: Mapping[str, str] = field(default_factory=dict)
     issuer: str = "https://idp.example/realms/lab"
     audience: str = "lab"
+    narrow_key: str | None = None
 
     @property
     def chats(self) -> bool:

@@ -26,12 +26,13 @@ def task_body(task: str, model: str, text: str) -> dict[str, Any]:
     return {"model": model, **own[task]} if task in own else chat_body(model, text)
 
 
-def ask(t: Target, model: str, text: str = "Hi", task: str | None = None) -> httpx.Response:
-    """What the model is for, in one short request; `task` of an alias."""
+def ask(t: Target, model: str, text: str = "Hi", task: str | None = None, *, key: str | None = None) -> httpx.Response:
+    """What the model is for, in one short request; `task` of an alias, `key` another one than the target's."""
+    key = key or t.key
     task = task or t.tasks.get(model, "chat")
     if task == "transcription":
-        return t.ask("POST", _SPEECH, key=t.key, data={"model": model}, files={"file": ("a.wav", tones())})
-    return t.ask("POST", f"/v1/{PATHS[task]}", key=t.key, json=task_body(task, model, text))
+        return t.ask("POST", _SPEECH, key=key, data={"model": model}, files={"file": ("a.wav", tones())})
+    return t.ask("POST", f"/v1/{PATHS[task]}", key=key, json=task_body(task, model, text))
 
 
 def speech_too_long(t: Target) -> str:

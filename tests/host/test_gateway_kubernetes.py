@@ -18,7 +18,7 @@ from stacks.errors import CheckFailed, HostError
 STACK, SPACE = "a-stack", "local-ai-lab-a-stack"
 SPEC = json.dumps({"kubeconfig": "/nowhere", "namespace": SPACE, "hosts": ["10.231.0.2", "localhost"]})
 TOLD = {"LAB_STACK": STACK, "LAB_SPEC": SPEC, "LAB_EPOCH": "0"}
-FILES = {"keys.json", "engine-key.json", "certificate.json"}
+FILES = {"keys.json", "models.json", "engine-key.json", "certificate.json"}
 
 
 class Server:

@@ -17,6 +17,7 @@ from components.gateway.envoy_route_manifests import SPEECH_PATH
 from probes.verify.access import FORBIDDEN
 from probes.verify.suite import PROBES, run
 from probes.verify.target import Target
+from stacks.names import GATEWAY_MODELS_FILTER as MODELS_OF_CLIENTS
 from tests.support.identity_provider import IdentityProvider
 from tests.support.live_gateway import CHAT_ALIAS, Change, running
 
@@ -122,6 +123,26 @@ def _one_limit_for_all(document: dict[str, Any]) -> None:
     limit = _filter(document, "local_ratelimit")["typed_config"]
     limit["token_bucket"] = limit.pop("descriptors")[0]["token_bucket"]
     del limit["rate_limits"]
+
+
+def _any_model(document: dict[str, Any]) -> None:
+    filters = _manager(document)["http_filters"]
+    filters[:] = [f for f in filters if f["name"] != MODELS_OF_CLIENTS]
+
+
+def _unsaid_at_addresses(document: dict[str, Any]) -> None:
+    """Routes of one model's address do not say where they lead."""
+    for route in _host(document)["routes"]:
+        if route["match"].get("path", "").startswith("/models/"):
+            route.pop("metadata", None)
+
+
+def _before_the_body(document: dict[str, Any]) -> None:
+    """What a key may ask is looked at before the body has chosen the model."""
+    filters = _manager(document)["http_filters"]
+    (found,) = [f for f in filters if f["name"] == MODELS_OF_CLIENTS]
+    filters.remove(found)
+    filters.insert(2, found)
 
 
 def _any_token(document: dict[str, Any]) -> None:
@@ -298,6 +319,9 @@ TABLE: dict[str, tuple[Opened, set[str]]] = {
     "one rate limit for all": (_live(_one_limit_for_all), {"rate-limit"}),
     "a token that nobody gave out": (_live(_any_token, oidc=IDP.plan()), {"forged-token", "claimed-name"}),
     "a token wherever it is": (_live(_any_token_anywhere, oidc=IDP.plan()), {"token-elsewhere"}),
+    "a key of one model asks any": (_live(_any_model), {"narrow-key", "narrow-key-tricks"}),
+    "an address that does not say its model": (_live(_unsaid_at_addresses), {"narrow-key"}),
+    "models of a key before the body": (_live(_before_the_body), {"narrow-key", "narrow-key-tricks"}),
     "models mixed up": (_live(_swapped), {"right-model", "model-path-of-another"}),
     "an alias leads elsewhere": (_elsewhere, {"right-alias"}),
     "one more in the list": (_live(_one_more_in_the_list), {"listing"}),

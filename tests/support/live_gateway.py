@@ -143,11 +143,13 @@ class LiveGateway:
 
     def target(self) -> Target:
         """What `lab verify` would make of it, with keys of its own for what is used up and what is revoked."""
-        for name in {"spare", "gone"} & set(self.keys.names()):
+        for name in {"spare", "gone", "narrow"} & set(self.keys.names()):
             self.keys.revoke(name)
         spare, gone = self.keys.add("spare"), self.keys.add("gone")
         self.keys.revoke("gone")
         plan = self.plan
+        models = tuple(sorted(plan.models, key=lambda name: plan.models[name].task != "chat"))
+        narrow = self.keys.add("narrow", models[:1])
         target = Target(
             host="127.0.0.1",
             port=plan.port,
@@ -155,7 +157,8 @@ class LiveGateway:
             key=self.key,
             spare_key=spare,
             revoked_key=gone,
-            models=tuple(sorted(plan.models, key=lambda name: plan.models[name].task != "chat")),
+            narrow_key=narrow,
+            models=models,
             tasks={name: backend.task for name, backend in plan.models.items()},
             longest_prompt=6 * 32768,
             request_buffer=plan.request_buffer_bytes,
@@ -170,6 +173,7 @@ class LiveGateway:
             **({"issuer": plan.oidc.issuer, "audience": plan.oidc.audiences[0]} if plan.oidc else {}),
         )
         target.wait_for(spare)
+        target.wait_for(narrow)
         return target
 
 

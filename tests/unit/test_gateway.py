@@ -274,7 +274,8 @@ def test_nothing_secret_is_in_the_configuration_and_keys_come_first() -> None:
     (listener,) = document["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     assert [f["name"].rpartition(".")[2] for f in manager["http_filters"]] == [
-        "api_key_auth", "local_ratelimit", "json_to_metadata", "header_mutation", "credential_injector", "router",
+        "api_key_auth", "local_ratelimit", "json_to_metadata", "header_mutation", "models_of_clients",
+        "credential_injector", "router",
     ]  # fmt: skip
     assert "admin" not in document
     assert "disabled" not in json.dumps(manager["http_filters"])  # every filter is on for every route
