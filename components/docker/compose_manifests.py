@@ -30,7 +30,8 @@ def compose_file(plan: Plan, docker: DockerPlan) -> dict[str, Any]:
     services = {model.name: _service(model, plan, docker) for model in plan.models}
     # engines do not reach each other: one network that forbids it, or one for each engine and the gateway
     fetches = plan.gateway is not None and plan.gateway.oidc is not None and plan.gateway.oidc.source is not None
-    # the first network by name is the one that leads outside, and with a gateway no engine is on it
+    # of equal networks the first by name leads outside (moby, libnetwork/sandbox.go: Endpoint.Less); beside a gateway
+    # no engine is on it
     networks = {_NETWORK: _network(docker.name, plan.stack, "false", answered=fetches)}
     if plan.gateway:
         own = [model.name for model in plan.models]

@@ -30,6 +30,9 @@ def plan_oidc(asked: Oidc | None, cluster: TargetPlan, notes: Notes) -> OidcPlan
         f"its tokens for {', '.join(asked.audiences)} are taken instead of a key; the client is the claim "
         f"{asked.client_claim}",
     )  # fmt: skip
+    if asked.jwks_uri:
+        reason = "fetched over TLS; the gateway may connect to the outside for it, and nothing else of the stack may"
+        notes.decide("gateway.oidc.keys", asked.jwks_uri, "stated", "stack file", reason)
     if asked.jwks:
         reason = "a key that the provider changes has to be written into the stack file before its tokens are taken"
         notes.decide("gateway.oidc.keys", len(asked.jwks.keys), "stated", "stack file", reason)

@@ -42,6 +42,7 @@ def _filter(document: dict[str, Any], name: str) -> Any:
 
 def _no_keys(document: dict[str, Any]) -> None:
     _manager(document)["http_filters"].remove(_filter(document, "api_key_auth"))
+    _any_model(document)  # which lets nobody on who has no name
 
 
 def _no_early_removal(document: dict[str, Any]) -> None:

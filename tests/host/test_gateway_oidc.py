@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -244,6 +246,48 @@ def test_while_the_provider_is_silent_tokens_are_refused_and_keys_work(tmp_path:
         assert status(target, f"Bearer {made.key}") == 200
         with provider.serving(tmp_path / "idp", port=port):
             wait_until(lambda: status(target, f"Bearer {provider.token()}") == 200, 60)
+
+
+def looks_each_second(document: dict[str, Any]) -> None:
+    """As after five minutes."""
+    text = json.dumps(document)
+    assert text.count('"cache_duration": "300s"') == 1
+    document.clear()
+    document.update(json.loads(text.replace('"cache_duration": "300s"', '"cache_duration": "1s"')))
+
+
+def test_a_key_that_the_provider_changes_is_taken_and_its_old_one_is_not(tmp_path: Path) -> None:
+    provider = IdentityProvider()
+    with provider.serving(tmp_path / "idp") as (url, authority):
+        plan = provider.plan(jwks=None, jwks_uri=url, ca=authority)
+        with answering(tmp_path / "home", change=looks_each_second, oidc=plan) as made:
+            target, old = made.target(), provider.token()
+            wait_until(lambda: status(target, f"Bearer {old}") == 200)
+            provider.rsa_key = STRANGER.rsa_key
+            wait_until(lambda: status(target, f"Bearer {provider.token()}") == 200)
+            assert status(target, f"Bearer {old}") == 401
+
+
+def test_the_last_keys_stay_where_a_later_fetch_fails(tmp_path: Path) -> None:
+    provider, port = IdentityProvider(), free_port()
+    with contextlib.ExitStack() as running_provider:
+        url, authority = running_provider.enter_context(provider.serving(tmp_path / "idp", port=port))
+        plan = provider.plan(jwks=None, jwks_uri=url, ca=authority)
+        with answering(tmp_path / "home", change=looks_each_second, oidc=plan) as made:
+            target = made.target()
+            wait_until(lambda: status(target, f"Bearer {provider.token()}") == 200)
+            running_provider.close()
+            time.sleep(3)  # three fetches that fail
+            assert status(target, f"Bearer {provider.token()}") == 200
+            assert status(target, f"Bearer {STRANGER.token()}") == 401
+
+
+def test_a_body_with_a_wrong_token_is_not_read(front: LiveGateway, target: Target) -> None:
+    for token in (STRANGER.token(), IDP.token(exp=1_000_000_000)):
+        head = target.head(
+            "POST", CHAT, key=token, content_type="application/json", content_length=str(64 * target.request_buffer)
+        )
+        assert target.raw(head + b"{") == 401
 
 
 def pem_of_another(folder: Path) -> str:
