@@ -37,6 +37,8 @@ COSTS: Final[dict[str, Cost]] = {
     "pulumi-language-python": Cost(80, 0.4),
     "pulumi-resource-command": Cost(140, 1.1),
     "pulumi-resource-kubernetes": Cost(315, 1.4),
+    "envoy-gateway": Cost(486, 1.9),
+    "coredns": Cost(160, 1.0),
     "pause": Cost(8, 0.4),
     "etcd": Cost(73, 0.4),
     "containerd": Cost(138, 0.7),

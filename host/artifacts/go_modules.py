@@ -34,7 +34,8 @@ class GoModule:
     """A folder with go.mod (and go.sum) of its own, and the programs to build there: name -> package.
 
     `embeds` are files that the build takes from other modules: where they go in the folder -> (module, path in it).
-    `name` stands in the names of our folders; it is the folder's where it is not given.
+    `carries` are files of other modules that are put beside the programs, in the same form. `name` stands in the names
+    of our folders; it is the folder's where it is not given.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class GoModule:
     version: str
     ldflags: str = "-s -w"
     embeds: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    carries: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -50,13 +52,18 @@ class GoModule:
 
     def recipe(self) -> str:
         """Twelve hex digits of all that decides what comes out, the toolchain's patch release excepted."""
+        return self.digest(architecture())[:12]
+
+    def digest(self, machine: str) -> str:
+        """The same whole, for a machine; for any, where it is the empty text."""
         digest = hashlib.sha256()
         for path in self._sources():
             digest.update(path.relative_to(self.folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-        digest.update(repr((self.programs, self.ldflags, architecture())).encode())
-        if self.embeds:
-            digest.update(repr(sorted(self.embeds.items())).encode())
-        return digest.hexdigest()[:12]
+        digest.update(repr((self.programs, self.ldflags, machine)).encode())
+        for others in (self.embeds, self.carries):
+            if others:
+                digest.update(repr(sorted(others.items())).encode())
+        return digest.hexdigest()
 
     def required(self, module: str) -> str:
         """The version of `module` in go.mod. Raises HostError where it is not required."""
@@ -129,6 +136,8 @@ def _build_module(module: GoModule, target: Path, caches: Path, cache: Path) -> 
     for name, package in module.programs.items():
         if not (work / name).exists():
             _build_one(go, module, source, package, work / name, caches)
+    for name, place in module.carries.items():
+        shutil.copyfile(_file_of(go, place, source, caches), work / name)
     work.rename(target)
 
 
@@ -170,15 +179,20 @@ def _source(go: str, module: GoModule, caches: Path) -> Path:
     source = caches / "source" / module.name
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(module.folder, source)
-    for name, (other, path) in module.embeds.items():
-        said = command.run(
-            [go, "mod", "download", "-json", other],
-            timeout=_DOWNLOAD_SECONDS,
-            cwd=source,
-            environment=_environment(caches, 1),
-        )
-        shutil.copyfile(Path(json.loads(said.stdout)["Dir"]) / path, source / name)
+    for name, place in module.embeds.items():
+        shutil.copyfile(_file_of(go, place, source, caches), source / name)
     return source
+
+
+def _file_of(go: str, place: tuple[str, str], source: Path, caches: Path) -> Path:
+    """A file of a module that go.mod requires, checked as any of them."""
+    said = command.run(
+        [go, "mod", "download", "-json", place[0]],
+        timeout=_DOWNLOAD_SECONDS,
+        cwd=source,
+        environment=_environment(caches, 1),
+    )
+    return Path(json.loads(said.stdout)["Dir"]) / place[1]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from host.artifacts.images import build, contained, envoy, recipe, rootfs
+from host.artifacts.images import build, contained, envoy, recipe, rootfs, static
 from host.artifacts.images.phases import Work
 from host.system import command
 from stacks.errors import LabError
@@ -25,7 +25,8 @@ def main(words: list[str]) -> int:
             _lock()
         if words == ["ensure"]:
             sys.stdout.write(f"{build.ensure_image(recipe.recipe_reference()).folder}\n")
-        sys.stdout.write(f"{recipe.recipe_reference()}\n{envoy.reference()}\n")
+        made = [recipe.recipe_reference(), envoy.reference(), *(image.reference for image in static.ALL.values())]
+        sys.stdout.write("\n".join(made) + "\n")
     except LabError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from host.artifacts.images import disk, envoy, oci, phases, recipe, rootfs
+from host.artifacts.images import disk, envoy, oci, phases, recipe, rootfs, static
 from host.artifacts.images.oci import Image
 from host.artifacts.images.phases import Work
 from host.artifacts.images.recipe import Recipe
@@ -38,6 +38,8 @@ def ensure_image(reference: str) -> Image:
     """
     if reference.startswith(f"{envoy.REPOSITORY}:"):
         return envoy.ensure(reference, cache_folder())
+    if reference.partition(":")[0] in static.ALL:
+        return static.ensure(reference, cache_folder())
     wanted = recipe.load()
     if reference != wanted.reference:
         raise HostError(
@@ -65,6 +67,8 @@ def still_needed_gib(reference: str) -> float:
     """
     if reference.startswith(f"{envoy.REPOSITORY}:"):
         return 0.0 if envoy.stands(cache_folder()) else envoy.NEEDS_GIB
+    if reference.partition(":")[0] in static.ALL:
+        return static.still_needed_gib(reference, cache_folder())
     wanted = recipe.load()
     final = _place(wanted)
     if reference == wanted.reference and final.is_whole():
