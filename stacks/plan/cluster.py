@@ -67,6 +67,9 @@ class EmbeddedPlan(KubernetesPlan):
     etcd: str
     slot: int
     images: tuple[str, ...] = Field(description="images that are built here and imported into containerd")
+    addons: tuple[Literal["dns", "gateway-definitions"], ...] = Field(
+        default=(), exclude_if=lambda value: not value, description="what the cluster has beside Kubernetes itself"
+    )
 
 
 class PodsPlan(Part):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from host.drivers.embedded import api, cgroups, configs, images, namespaces, ownership, pki, programs
+from host.drivers.embedded import addons, api, cgroups, configs, images, namespaces, ownership, pki, programs
 from host.drivers.embedded.layout import Layout, owner
 from host.drivers.embedded.observe import look, node_problem
 from host.drivers.embedded.parts import Parts
@@ -63,6 +63,7 @@ class Converging:
             self._await(name, supervisor, wanted[name], functools.partial(self._inside_ready, name))
         self._await("node", supervisor, wanted["kubelet"], lambda: node_problem(layout))
         self._await("controllers", supervisor, wanted["kube-controller-manager"], self._controllers_ready)
+        self.changes += addons.ensure(layout)
         self._record(epoch)
 
     def _surroundings(self) -> Supervisor:

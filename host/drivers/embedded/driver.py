@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from host.artifacts.images import static
 from host.drivers import specification
 from host.drivers.embedded import cgroups, images, namespaces, ownership, parts, preflight, programs, teardown
 from host.drivers.embedded.converge import Converging, supervisor
@@ -102,7 +103,7 @@ def prepare(stack: str, plan: EmbeddedPlan) -> list[Callable[[], object]]:
     if not (ready and os.geteuid() == 0 and namespaces.present(layout)):
         with step("looking at the machine"):
             preflight.check(layout, warm=ready is not None)
-    return [lambda: parts.make(plan, layout.cache)]
+    return [lambda: parts.make(plan, layout.cache), lambda: images.build(plan, only=set(static.ALL))]
 
 
 def stands(stack: str) -> bool:

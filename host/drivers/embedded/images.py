@@ -12,6 +12,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Collection
 from pathlib import Path
 
 from host.artifacts import go_modules
@@ -63,10 +64,13 @@ def ensure_images(layout: Layout, parts: Parts) -> list[str]:
     return imported
 
 
-def build(plan: EmbeddedPlan) -> None:
-    """Builds the images of a plan that this machine lacks, as the caller. Raises HostError."""
+def build(plan: EmbeddedPlan, *, only: Collection[str] = ()) -> None:
+    """Builds the images of a plan that this machine lacks, as the caller; with `only` those of these repositories.
+    Raises HostError.
+    """
     for reference in plan.images:
-        ensure_image(reference)
+        if not only or reference.partition(":")[0] in only:
+            ensure_image(reference)
 
 
 def write_pause(archive: Path, program: bytes, reference: str) -> None:

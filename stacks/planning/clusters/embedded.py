@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from stacks import names
 from stacks.plan import EmbeddedPlan, HostChange, NvidiaRuntime
@@ -44,6 +44,7 @@ class Embedded:
             etcd=str(etcd.value),
             slot=_settings(inputs).slot,
             images=tuple(catalog.images[name].reference for name in _images(inputs)),
+            addons=_addons(inputs),
         )
 
     def host_changes(self, inputs: Inputs, plan: EmbeddedPlan) -> list[HostChange]:  # noqa: ARG002
@@ -99,7 +100,16 @@ def _counted(what: str, found: tuple[str, ...]) -> str:
 
 
 def _images(inputs: Inputs) -> list[str]:
-    return ["vllm-cpu-embedded", *(["envoy-embedded"] if inputs.settings.gateway.kind == "envoy" else [])]
+    own = {
+        "envoy": ["envoy-embedded"],
+        "envoy-gateway": ["envoy-embedded", "envoy-gateway-embedded", "coredns-embedded"],
+    }
+    return ["vllm-cpu-embedded", *own.get(inputs.settings.gateway.kind, [])]
+
+
+def _addons(inputs: Inputs) -> tuple[Literal["dns", "gateway-definitions"], ...]:
+    """Envoy finds its controller by name, and both read kinds that Kubernetes itself does not have."""
+    return ("dns", "gateway-definitions") if inputs.settings.gateway.kind == "envoy-gateway" else ()
 
 
 def _settings(inputs: Inputs) -> EmbeddedCluster:
