@@ -20,7 +20,9 @@ Needs = Literal["nothing", "metric", "prometheus", "optimizer", "roles", "user"]
 
 
 class EnvoyGatewayEntry(Entry):
-    """One version of Envoy Gateway that may be installed; `image` and `proxy_image` are ids of images.yaml."""
+    """One version of Envoy Gateway that may be installed; images are ids of images.yaml, the embedded ones are made on
+    the machine.
+    """
 
     kubernetes: Fact[tuple[str, ...]]
     gateway_api: Fact[str]
@@ -29,6 +31,8 @@ class EnvoyGatewayEntry(Entry):
     chart_version: Fact[str]
     image: str
     proxy_image: str
+    embedded_image: str
+    embedded_proxy_image: str
 
 
 class Vulnerable(Entry):

@@ -2,7 +2,7 @@
 catalogue.
 """
 
-from stacks.plan.aibrix import AIBrixPlan, EnvoyGatewayPlan, PodSizePlan
+from stacks.plan.aibrix import AIBrixPlan
 from stacks.plan.base import Decision, HostChange, Part, canonical
 from stacks.plan.cluster import (
     ClaimPlan,
@@ -18,6 +18,7 @@ from stacks.plan.cluster import (
     TargetPlan,
 )
 from stacks.plan.document import PLAN_FORMAT, Plan
+from stacks.plan.envoy_gateway import EnvoyGatewayPlan, PodSizePlan
 from stacks.plan.gateway import BackendPlan, GatewayPlan
 from stacks.plan.gpu import (
     CardPlan,

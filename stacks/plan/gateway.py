@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from stacks import names
 from stacks.plan.aibrix import AIBrixPlan
 from stacks.plan.base import Part
+from stacks.plan.envoy_gateway import EnvoyGatewayPlan, PodSizePlan
 from stacks.plan.gateway_oidc import OidcPlan
+
+PATHS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
+"""What clients may POST; the engine says itself which of them its model knows."""
+
+RERANK_PATHS: Final = ("/v1/rerank", "/v1/score")
+"""The same where a model of the stack orders documents."""
 
 
 class BackendPlan(Part):
@@ -56,7 +63,7 @@ class GatewayPlan(Part):
     names say.
     """
 
-    kind: Literal["envoy", "aibrix"] = "envoy"
+    kind: Literal["envoy", "envoy-gateway", "aibrix"] = "envoy"
     image: str
     pull_policy: Literal["IfNotPresent", "Never"] = "IfNotPresent"
     cluster_ip: str | None = Field(default=None, alias="clusterIP", description="of its own Service, where it is fixed")
@@ -78,6 +85,9 @@ class GatewayPlan(Part):
     body_seconds: int = Field(description="a request must have arrived whole within this time, else 408")
     idle_seconds: int = Field(description="a stream on which nothing moves for longer is ended")
     memory_mib: int = Field(alias="memoryMiB", description="the container's memory limit")
+    envoy_gateway: EnvoyGatewayPlan | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="None: Envoy has a fixed configuration"
+    )
     aibrix: AIBrixPlan | None = Field(
         default=None, exclude_if=lambda value: value is None, description="of kind aibrix only"
     )
@@ -86,9 +96,20 @@ class GatewayPlan(Part):
     )
 
     @property
+    def parts(self) -> tuple[PodSizePlan, ...]:
+        """Every container beside a fixed Envoy."""
+        own = self.envoy_gateway.parts if self.envoy_gateway else ()
+        return (*own, self.aibrix.plugin, self.aibrix.redis) if self.aibrix else own
+
+    @property
+    def cpu_millis(self) -> int:
+        """What its parts request together, in thousandths of a processor."""
+        return sum(part.cpu_millis for part in self.parts)
+
+    @property
     def node_memory_mib(self) -> int:
         """What all of its parts may take, in MiB."""
-        return self.aibrix.memory_limit_mib if self.aibrix else self.memory_mib
+        return sum(part.memory_limit_mib for part in self.parts) if self.parts else self.memory_mib
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -83,8 +83,8 @@ def _memory(
 def _cpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes, gateway: GatewayPlan | None) -> BudgetPlan:
     wanted: float = sum(m.replicas * int(m.resources.cpu_request) for m in models)
     have, who, what = inputs.settings.machine.cpus, engines(models), "requests"
-    if gateway and gateway.aibrix:
-        wanted = round(wanted + gateway.aibrix.cpu_millis / 1000, 3)
+    if gateway and gateway.cpu_millis:
+        wanted = round(wanted + gateway.cpu_millis / 1000, 3)
         who, what = f"{who} and the gateway", "requests, the gateway's among them"
     if wanted > have - 1:  # the cluster's own pods and daemons need the last one
         notes.refuse(

@@ -10,10 +10,19 @@ from stacks import names
 from stacks.plan import HostChange, ModelPlan, TargetPlan
 from stacks.plan.cluster import DockerPlan, EmbeddedPlan, K3sPlan, KubernetesPlan, MinikubePlan
 from stacks.plan.gateway import AffinityPlan, AliasPlan, AliasTargetPlan, BackendPlan, GatewayPlan
-from stacks.planning.aibrix import MESSAGE_LIMIT, MESSAGE_SPARE, plan_aibrix, refusal
+from stacks.planning import aibrix
+from stacks.planning import envoy_gateway as through
 from stacks.planning.draft import Inputs, Notes
 from stacks.planning.gateway_oidc import plan_oidc
-from stacks.settings.gateway import LOOPBACK, AIBrixGateway, EnvoyGateway
+from stacks.settings.gateway import (
+    LOOPBACK,
+    AIBrixGateway,
+    EnvoyGateway,
+    FrontGateway,
+    GatewayApi,
+    NamedModels,
+    ThroughEnvoyGateway,
+)
 
 _MIB = 2**20
 _BYTES_EACH_TOKEN = 6  # of text as JSON, escapes among it
@@ -32,21 +41,18 @@ _CLIENTS = 4  # at their full rate together
 def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan], notes: Notes) -> GatewayPlan | None:
     """The slice; None where each model has a port of its own. Refuses it where it is not implemented."""
     asked = inputs.settings.gateway
-    if not isinstance(asked, EnvoyGateway | AIBrixGateway):
+    if not isinstance(asked, EnvoyGateway | GatewayApi | AIBrixGateway):
         return None
-    through_aibrix = isinstance(asked, AIBrixGateway)
-    aliases, affinity = (asked.aliases, asked.affinity) if isinstance(asked, EnvoyGateway) else ((), None)
-    if through_aibrix and (said := refusal(cluster)):
+    controlled = isinstance(asked, ThroughEnvoyGateway)
+    aliases, affinity = (asked.aliases, asked.affinity) if isinstance(asked, NamedModels) else ((), None)
+    if said := _refusal(cluster, asked):
         notes.refuse(said)
-        return None
-    if not isinstance(cluster, DockerPlan | EmbeddedPlan | MinikubePlan | K3sPlan):
-        notes.refuse(f"gateway.kind envoy on {cluster.driver}: not implemented in this version. Write kind: none")
         return None
     in_docker = isinstance(cluster, DockerPlan)
     port = asked.port or (8443 if in_docker else names.ENDPOINT_PORTS[-1])
     lan = asked.expose == "lan"
     _check_reach(inputs, cluster, asked, port, notes)
-    if isinstance(asked, EnvoyGateway):
+    if isinstance(asked, NamedModels):
         _check_tasks(models, asked, notes)
     # a batch of texts to embed may be as long as a step of the engine
     longest = max((max(m.engine.max_model_len, m.engine.max_num_batched_tokens) for m in models), default=0)
@@ -54,17 +60,18 @@ def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan
     if isinstance(asked, AIBrixGateway) and asked.version == "0.5":
         buffer = _within_a_message(buffer, longest, notes)
     hosts = tuple(dict.fromkeys([*(asked.hosts if lan else (cluster.address,)), *LOOPBACK, *asked.hosts]))
-    image = inputs.catalog.images["envoy-embedded" if isinstance(cluster, EmbeddedPlan) else "envoy"]
+    embedded = isinstance(cluster, EmbeddedPlan)
+    image = inputs.catalog.images["envoy-embedded" if embedded else "envoy"]
     notes.decide(
         "gateway", asked.kind, "stated", "stack file",
         f"one /v1 for all models, {'for the whole network' if lan else f'on {cluster.address}'}, a key for each client",
     )  # fmt: skip
     if not image.digest:
         notes.decide("gateway.image", image.reference, "degraded", "catalogue", f"no digest: {image.digest_note}")
-    if isinstance(cluster, EmbeddedPlan) and affinity and any(model.replicas > 1 for model in models):
+    if embedded and not controlled and affinity and any(model.replicas > 1 for model in models):
         reason = "this cluster has no DNS, so that the gateway sees one address for all replicas of a model"
         notes.decide("gateway.replicas", "not by session", "degraded", "the network of embedded", reason)
-    if isinstance(asked, EnvoyGateway):
+    if isinstance(asked, NamedModels):
         _decide_routes(asked, notes)
     notes.decide(
         "gateway.requestBuffer", f"{buffer / _MIB:g} MiB", "derived", "contextTokens, maxNumBatchedTokens",
@@ -77,12 +84,11 @@ def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan
     notes.decide(
         "gateway.memory", f"{memory} MiB", "derived", "gateway.requestBuffer",
         f"{_OWN_MIB} MiB and {_BODIES} bodies of that length; beyond it "
-        f"{'Kubernetes starts Envoy again' if through_aibrix else 'requests are refused with 503'}",
+        f"{'Kubernetes starts Envoy again' if controlled else 'requests are refused with 503'}",
     )  # fmt: skip
     notes.decide(
         "gateway.requestsPerMinute", asked.requests_per_minute, "stated", "stack file",
-        f"of each key{' and model' if through_aibrix else ''}; {_CLIENTS} times as many of all keys together; "
-        "more get 429",
+        f"of each key; {_CLIENTS} times as many of all keys together; more get 429",
     )  # fmt: skip
     notes.decide(
         "gateway.timeouts", f"{_IDLE_SECONDS} s", "default", "the lab",
@@ -91,20 +97,18 @@ def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan
     )  # fmt: skip
     if asked.tls == "off":
         notes.decide("gateway.tls", "off", "degraded", "stack file", "keys cross loopback in clear text")
-    aibrix = None
-    if isinstance(asked, AIBrixGateway):
-        assert isinstance(cluster, KubernetesPlan)  # noqa: S101  (refused above)
-        aibrix = plan_aibrix(inputs, cluster, models, asked, memory, notes)
-    return GatewayPlan(
+    made = GatewayPlan(
         kind=asked.kind,
         image=image.reference,
         pull_policy=image.pull_policy,
-        cluster_ip=names.embedded_service_address(cluster.slot, 0) if isinstance(cluster, EmbeddedPlan) else None,
+        cluster_ip=names.embedded_service_address(cluster.slot, 0)
+        if isinstance(cluster, EmbeddedPlan) and not controlled
+        else None,
         address="0.0.0.0" if lan else cluster.address,  # noqa: S104  (asked for)
         port=port,
         tls=asked.tls,
         hosts=hosts,
-        backends=_backends(cluster, models, through_aibrix=through_aibrix),
+        backends=_backends(cluster, models, controlled=controlled),
         aliases=tuple(
             AliasPlan(
                 name=alias.name,
@@ -122,19 +126,56 @@ def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan
         body_seconds=_BODY_SECONDS,
         idle_seconds=_IDLE_SECONDS,
         memory_mib=memory,
-        aibrix=aibrix,
         oidc=plan_oidc(asked.oidc, cluster, notes) if isinstance(asked, EnvoyGateway) else None,
     )
+    return _with_controller(made, inputs, cluster, models, asked, notes)
 
 
-def _check_reach(
-    inputs: Inputs, cluster: TargetPlan, asked: EnvoyGateway | AIBrixGateway, port: int, notes: Notes
-) -> None:
+def _refusal(cluster: TargetPlan, asked: EnvoyGateway | GatewayApi | AIBrixGateway) -> str | None:
+    """Why the driver cannot have this kind at all."""
+    if isinstance(asked, AIBrixGateway) and isinstance(cluster, EmbeddedPlan):
+        return (
+            "gateway.kind aibrix on embedded: AIBrix' images come from a registry, which it does not reach. Write "
+            "kind: envoy, or kind: envoy-gateway"
+        )
+    if isinstance(asked, ThroughEnvoyGateway):
+        return through.refusal(cluster, asked)
+    if isinstance(cluster, DockerPlan | EmbeddedPlan | MinikubePlan | K3sPlan):
+        return None
+    return f"gateway.kind envoy on {cluster.driver}: not implemented in this version. Write kind: none"
+
+
+def _with_controller(
+    made: GatewayPlan,
+    inputs: Inputs,
+    cluster: TargetPlan,
+    models: Sequence[ModelPlan],
+    asked: EnvoyGateway | GatewayApi | AIBrixGateway,
+    notes: Notes,
+) -> GatewayPlan:
+    """With Envoy Gateway and AIBrix, where the kind has them."""
+    if isinstance(asked, EnvoyGateway):
+        return made
+    assert isinstance(cluster, KubernetesPlan)  # noqa: S101  (refused before)
+    if isinstance(asked, GatewayApi):
+        through.check_tasks(models, notes)
+        own = through.plan_envoy_gateway(inputs, cluster, asked, made.memory_mib, notes)
+        made = made.model_copy(update={"envoy_gateway": own})
+        through.decide_sizes(made, notes)
+        return made
+    own, routing = aibrix.plan_aibrix(inputs, cluster, models, asked, made.memory_mib, notes)
+    made = made.model_copy(update={"envoy_gateway": own, "aibrix": routing})
+    through.decide_sizes(made, notes, beside=aibrix.compared(asked))
+    return made
+
+
+def _check_reach(inputs: Inputs, cluster: TargetPlan, asked: FrontGateway, port: int, notes: Notes) -> None:
     """Who asks with what, and at which port."""
+    kind = inputs.settings.gateway.kind
     if "apiKey" in inputs.secrets:
         notes.refuse(
             "the secret apiKey is the key of models that have a port of their own; with gateway.kind "
-            f"{asked.kind} each client has a key of its own (./lab keys). Type: pulumi config rm apiKey"
+            f"{kind} each client has a key of its own (./lab keys). Type: pulumi config rm apiKey"
         )
     if isinstance(cluster, DockerPlan):
         return
@@ -144,13 +185,13 @@ def _check_reach(
     if asked.expose == "lan":
         notes.refuse(
             f"gateway.expose lan on {cluster.driver}: node ports are open on {cluster.address} only. "
-            f"Write expose: loopback{', or driver: docker' if asked.kind == 'envoy' else ''}"
+            f"Write expose: loopback{', or driver: docker' if kind == 'envoy' else ''}"
         )
 
 
 def _within_a_message(buffer: int, longest: int, notes: Notes) -> int:
     """The longest body that AIBrix 0.5 takes: its plugin gets each one as a message of gRPC."""
-    most = MESSAGE_LIMIT - MESSAGE_SPARE
+    most = aibrix.MESSAGE_LIMIT - aibrix.MESSAGE_SPARE
     if buffer <= most:
         return buffer
     if longest * _BYTES_EACH_TOKEN > most:
@@ -161,9 +202,10 @@ def _within_a_message(buffer: int, longest: int, notes: Notes) -> int:
     return most
 
 
-def _backends(cluster: TargetPlan, models: Sequence[ModelPlan], *, through_aibrix: bool) -> tuple[BackendPlan, ...]:
-    """Where each engine is. On a cluster with DNS each replica has an address of its own; on the embedded one each
-    Service has a fixed address, by the model's name, so that a model more changes no other's unless they collide.
+def _backends(cluster: TargetPlan, models: Sequence[ModelPlan], *, controlled: bool) -> tuple[BackendPlan, ...]:
+    """Where each engine is. On a cluster with DNS each replica has an address of its own; on the embedded one without
+    it each Service has a fixed address, by the model's name, so that a model more changes no other's unless they
+    collide.
     """
     taken: set[int] = {0}
     found = []
@@ -171,7 +213,7 @@ def _backends(cluster: TargetPlan, models: Sequence[ModelPlan], *, through_aibri
         address: str | None = None
         if isinstance(cluster, DockerPlan):
             host = names.container(cluster.name, model.name)
-        elif isinstance(cluster, EmbeddedPlan):
+        elif isinstance(cluster, EmbeddedPlan) and not controlled:
             place = 1 + int(hashlib.sha256(model.name.encode()).hexdigest(), 16) % _SERVICES
             while place in taken:
                 place = 1 + place % _SERVICES
@@ -180,7 +222,7 @@ def _backends(cluster: TargetPlan, models: Sequence[ModelPlan], *, through_aibri
         else:
             assert isinstance(cluster, KubernetesPlan)  # noqa: S101  (the caller saw to it)
             host = f"{model.name}.{cluster.namespace}.svc.cluster.local."
-            address = None if through_aibrix else "None"  # Envoy Gateway reads a Service's endpoints itself
+            address = None if controlled else "None"  # Envoy Gateway reads a Service's endpoints itself
         health = model.engine.health_path
         found.append(
             BackendPlan(
@@ -211,7 +253,7 @@ def aliases_of(gateway: GatewayPlan, model: str) -> tuple[str, ...]:
     return tuple(a.name for a in gateway.aliases if any(target.model == model for target in a.targets))
 
 
-def _check_tasks(models: Sequence[ModelPlan], asked: EnvoyGateway, notes: Notes) -> None:
+def _check_tasks(models: Sequence[ModelPlan], asked: NamedModels, notes: Notes) -> None:
     """A form with a file names its model in no JSON, and an alias asks all its models for the same."""
     speech = [model.name for model in models if model.task == "transcription"]
     if len(speech) > 1:
@@ -225,7 +267,7 @@ def _check_tasks(models: Sequence[ModelPlan], asked: EnvoyGateway, notes: Notes)
             notes.refuse(f"gateway.aliases: {alias.name} stands for models for {' and '.join(tasks)}; write one task's")
 
 
-def _decide_routes(asked: EnvoyGateway, notes: Notes) -> None:
+def _decide_routes(asked: NamedModels, notes: Notes) -> None:
     for alias in asked.aliases:
         total = sum(target.weight for target in alias.models)
         parts = ", ".join(f"{target.weight / total:.1%} {target.model}" for target in alias.models)
@@ -245,11 +287,8 @@ def gateway_changes(gateway: GatewayPlan | None, cluster: TargetPlan) -> tuple[H
     if not isinstance(cluster, DockerPlan):
         what = f"the gateway listens on {where}, port {gateway.port}; engines have no port of the machine"
         changes = (HostChange(kind="network", what=what, root=False, note=kept),)
-        if gateway.aibrix is None:
-            return changes
-        own = gateway.aibrix.envoy_gateway
-        chart = f"Helm installs Envoy Gateway {own.version} into the cluster, from {own.chart}"
-        return (*changes, HostChange(kind="download", what=chart, root=False))
+        release = through.release_change(gateway.envoy_gateway) if gateway.envoy_gateway else None
+        return (*changes, release) if release else changes
     return (
         HostChange(
             kind="download",

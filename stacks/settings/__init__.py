@@ -9,7 +9,16 @@ from stacks.settings.cluster import (
     K3sCluster,
     MinikubeCluster,
 )
-from stacks.settings.gateway import AIBrixGateway, EnvoyGateway, FrontGateway, GatewaySettings, NoGateway
+from stacks.settings.gateway import (
+    AIBrixGateway,
+    EnvoyGateway,
+    FrontGateway,
+    GatewayApi,
+    GatewaySettings,
+    NamedModels,
+    NoGateway,
+    ThroughEnvoyGateway,
+)
 from stacks.settings.gpu import GpuSettings, Mig, Mps, NoSharing, SharingSettings, TimeSlicing
 from stacks.settings.lora import Lora, LoraModule
 from stacks.settings.machine import CpuMachine, NvidiaMachine
@@ -29,6 +38,7 @@ __all__ = [
     "EnvoyGateway",
     "ExistingCluster",
     "FrontGateway",
+    "GatewayApi",
     "GatewaySettings",
     "GpuSettings",
     "K3sCluster",
@@ -39,6 +49,7 @@ __all__ = [
     "ModelCache",
     "ModelSettings",
     "Mps",
+    "NamedModels",
     "NoGateway",
     "NoSharing",
     "NvidiaMachine",
@@ -47,6 +58,7 @@ __all__ = [
     "Settings",
     "SharingSettings",
     "Speculative",
+    "ThroughEnvoyGateway",
     "TimeSlicing",
     "VllmModel",
 ]

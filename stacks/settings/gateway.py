@@ -115,10 +115,9 @@ class FrontGateway(Intent):
         return self
 
 
-class EnvoyGateway(FrontGateway):
-    """One Envoy with a fixed configuration."""
+class NamedModels(Intent):
+    """Further names of models, and what keeps sessions together."""
 
-    kind: Literal["envoy"] = Field(description="One URL for all models, with keys, limits and TLS.")
     aliases: tuple[Alias, ...] = Field(
         default=(),
         max_length=16,
@@ -128,8 +127,37 @@ class EnvoyGateway(FrontGateway):
     affinity: Affinity | None = Field(
         default=None, description="Keep a session's requests with one model of an alias, and with one of its replicas."
     )
+
+
+class EnvoyGateway(FrontGateway, NamedModels):
+    """One Envoy with a fixed configuration."""
+
+    kind: Literal["envoy"] = Field(description="One URL for all models, with keys, limits and TLS.")
     oidc: Oidc | None = Field(
         default=None, description="Take tokens of an identity provider (OpenID Connect) beside keys."
+    )
+
+
+class ThroughEnvoyGateway(FrontGateway):
+    """What kinds have whose Envoy is made by Envoy Gateway."""
+
+    envoy_gateway: Annotated[str, text_of(r"^[0-9]+\.[0-9]+\.[0-9]+$", "version, such as 1.9.1")] | None = Field(
+        default=None,
+        examples=["1.9.1"],
+        description="Which Envoy Gateway; default the newest that the catalogue knows.",
+    )
+    chart: Annotated[str, text_of(r"^\S+$", "place of a Helm chart", max_length=512)] | None = Field(
+        default=None,
+        examples=["oci://registry.example/charts/gateway-helm"],
+        description="Another place of Envoy Gateway's chart: a mirror, or a file.",
+    )
+
+
+class GatewayApi(ThroughEnvoyGateway, NamedModels):
+    """Envoy Gateway, told what to do by objects of the Gateway API."""
+
+    kind: Literal["envoy-gateway"] = Field(
+        description="As envoy, as objects of the Gateway API, of which Envoy Gateway makes an Envoy."
     )
 
 
@@ -156,30 +184,20 @@ RoutingStrategy = Literal[
 """AIBrix's names (docs/source/features/gateway-plugins.rst of v0.7.0); the catalogue says which of them work when."""
 
 
-class AIBrixGateway(FrontGateway):
+class AIBrixGateway(ThroughEnvoyGateway):
     """Envoy Gateway with AIBrix's routing between the replicas of a model."""
 
     kind: Literal["aibrix"] = Field(
-        description="As envoy, through Envoy Gateway, with AIBrix's routing between the replicas of a model."
+        description="As envoy-gateway, with AIBrix's routing between the replicas of a model."
     )
     version: Literal["0.7", "0.5"] = Field(default="0.7", description="Which AIBrix.")
     routing: RoutingStrategy = Field(
         default="least-request",
         description="By what AIBrix chooses a replica; for all requests, no client can change it.",
     )
-    envoy_gateway: Annotated[str, text_of(r"^[0-9]+\.[0-9]+\.[0-9]+$", "version, such as 1.9.1")] | None = Field(
-        default=None,
-        examples=["1.9.1"],
-        description="Which Envoy Gateway; default the newest that the catalogue knows.",
-    )
-    chart: Annotated[str, text_of(r"^\S+$", "place of a Helm chart", max_length=512)] | None = Field(
-        default=None,
-        examples=["oci://registry.example/charts/gateway-helm"],
-        description="Another place of Envoy Gateway's chart: a mirror, or a file.",
-    )
 
 
-GatewaySettings = NoGateway | EnvoyGateway | AIBrixGateway
+GatewaySettings = NoGateway | EnvoyGateway | GatewayApi | AIBrixGateway
 """Every kind of gateway that a stack file may name, told apart by `kind`."""
 
 

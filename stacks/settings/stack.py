@@ -16,7 +16,7 @@ from stacks import names
 from stacks.errors import Problem, SettingsError, shown
 from stacks.settings.base import Intent
 from stacks.settings.cluster import ClusterSettings, unsuited
-from stacks.settings.gateway import EnvoyGateway, GatewaySettings, NoGateway, unknown_names
+from stacks.settings.gateway import GatewaySettings, NamedModels, NoGateway, unknown_names
 from stacks.settings.gpu import GpuSettings, faults
 from stacks.settings.lora import adapter_names, taken_names
 from stacks.settings.machine import DETECTABLE, CpuMachine, NvidiaMachine
@@ -71,7 +71,7 @@ class Settings(Intent):
         if self.cluster.driver == "existing" and "model_cache" in self.model_fields_set:
             message = "names a folder of the machine, and an existing cluster keeps weights in a claim of its own"
             found.append((".modelCache", message, "remove it; cluster.storage says class and size of the claim"))
-        if isinstance(self.gateway, EnvoyGateway):
+        if isinstance(self.gateway, NamedModels):
             aliases = [(alias.name, [target.model for target in alias.models]) for alias in self.gateway.aliases]
             found += unknown_names(
                 [name for name, _ in served], aliases, adapters=[a for _, own in served for a in own]
