@@ -14,8 +14,8 @@ from components.cluster.cluster import Cluster, ClusterArgs
 from components.cluster.namespace_manifests import marks
 from components.docker.containers import Containers, ContainersArgs
 from components.exports import exports
-from components.gateway.aibrix_gateway import AIBrixGateway, AIBrixGatewayArgs
 from components.gateway.gateway import EnvoyGateway, EnvoyGatewayArgs, Gateway, GatewayArgs
+from components.gateway.gateway_api import GatewayApi, GatewayApiArgs
 from components.gpu.allocatable_gpus import AllocatableGpus, AllocatableGpusArgs
 from components.gpu.device_plugin import DevicePlugin, DevicePluginArgs
 from components.gpu.device_plugin_patch import DevicePluginPatch, DevicePluginPatchArgs
@@ -111,12 +111,12 @@ class LabPlatform(pulumi.ComponentResource):
 
     def _envoy(
         self, args: LabPlatformArgs, cluster: Cluster, namespace: pulumi.Resource
-    ) -> EnvoyGateway | AIBrixGateway | None:
+    ) -> EnvoyGateway | GatewayApi | None:
         if (gateway := args.plan.gateway) is None:
             return None
         opts, where = self._on(cluster, namespace), (args.plan.stack, args.plan.kubernetes, args.epoch)
-        if gateway.aibrix:
-            return AIBrixGateway("gateway", AIBrixGatewayArgs(gateway, gateway.aibrix, *where), opts)
+        if own := gateway.envoy_gateway:
+            return GatewayApi("gateway", GatewayApiArgs(gateway, own, *where), opts)
         return EnvoyGateway("gateway", EnvoyGatewayArgs(gateway, *where), opts)
 
     def _cache(self, args: LabPlatformArgs, cluster: Cluster, namespace: ModelsNamespace) -> pulumi.Resource:

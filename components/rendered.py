@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 
 from components.cluster import namespace_manifests as namespace
 from components.docker import compose_manifests as compose
-from components.gateway import aibrix_gateway_manifests as aibrix
 from components.gateway import envoy_gateway_manifests as envoy_gateway
 from components.gateway import envoy_kubernetes_manifests as envoy
+from components.gateway import gateway_parts_manifests
 from components.gpu import device_plugin_manifests as device_plugin
 from components.serving import existing_manifests as existing
 from components.serving import model_manifests as model
@@ -69,8 +69,9 @@ def objects(plan: Plan, *, home: str = "~", owner: str = WITHHELD) -> dict[Name,
     if foreign and plan.hugging_face_token:
         declared.append(("models-hub-token", _withheld(existing.hub_token_secret(space, WITHHELD))))
     declared += stack_objects.cache(plan, home)
-    if plan.gateway and plan.gateway.aibrix:
-        declared += aibrix.objects(plan.gateway, plan.gateway.aibrix, space, plan.kubernetes.kubernetes)
+    if plan.gateway and plan.gateway.envoy_gateway:
+        own = plan.gateway.envoy_gateway
+        declared += gateway_parts_manifests.objects(plan.gateway, own, space, plan.kubernetes.kubernetes)
     elif plan.gateway:
         declared += envoy.objects(plan.gateway, space)
     mark = WITHHELD if plan.auth == "apiKey" else model.OF_THE_GATEWAY if plan.gateway else None
@@ -83,8 +84,8 @@ def objects(plan: Plan, *, home: str = "~", owner: str = WITHHELD) -> dict[Name,
 
 def releases(plan: Plan) -> dict[str, dict[str, Any]]:
     """Every Helm release of the stack by its name: the arguments of helm.v3.Release. What it installs is upstream's."""
-    own = plan.gateway.aibrix if plan.gateway else None
-    return {envoy_gateway.RELEASE: envoy_gateway.release(own.envoy_gateway)} if own else {}
+    own = plan.gateway.envoy_gateway if plan.gateway else None
+    return {envoy_gateway.RELEASE: told} if own and (told := envoy_gateway.release(own)) else {}
 
 
 def compose_document(plan: Plan) -> dict[str, Any]:

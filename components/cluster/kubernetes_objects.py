@@ -28,6 +28,9 @@ _KINDS: Mapping[tuple[str, str], Any] = {
     ("storage.k8s.io/v1", "StorageClass"): lambda: k8s.storage.v1.StorageClass,
     ("rbac.authorization.k8s.io/v1", "ClusterRole"): lambda: k8s.rbac.v1.ClusterRole,
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): lambda: k8s.rbac.v1.ClusterRoleBinding,
+    ("rbac.authorization.k8s.io/v1", "Role"): lambda: k8s.rbac.v1.Role,
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): lambda: k8s.rbac.v1.RoleBinding,
+    ("batch/v1", "Job"): lambda: k8s.batch.v1.Job,
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"): lambda: k8s.apiextensions.v1.CustomResourceDefinition,
 }
 

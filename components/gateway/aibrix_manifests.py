@@ -7,7 +7,8 @@ from typing import Any, Final
 from components.gateway.envoy_gateway_manifests import api_and_dns_ports, dns, resources
 from components.pod_manifests import container_security, pod_security, skips
 from stacks import names
-from stacks.plan.aibrix import AIBrixPlan, PodSizePlan
+from stacks.plan.aibrix import AIBrixPlan
+from stacks.plan.envoy_gateway import PodSizePlan
 from stacks.plan.gateway import GatewayPlan
 
 _PLUGIN, _REDIS, _PORT = names.AIBRIX_PLUGIN, names.AIBRIX_REDIS, names.AIBRIX_PORT

@@ -11,6 +11,9 @@ from stacks.plan.gateway_oidc import OidcPlan
 
 _RETRY_SECONDS: Final = 5  # a model that starts is looked at again as often
 _BODY: Final = "%LOCAL_REPLY_BODY%"
+_NULL: Final = "%DYNAMIC_METADATA(local-ai-lab:null)%"
+"""What is never there, so that it is written as null; Pulumi leaves a null out of what it sends."""
+
 _MODEL_UNKNOWN: Final = (404, "invalid_request_error", "model_not_found", _BODY)
 _MODEL_NOT_ALLOWED: Final = (
     403, "permission_error", "model_not_allowed", "This key may not ask that model: `lab keys` says which"
@@ -58,7 +61,7 @@ def _with_tokens(oidc: OidcPlan) -> list[tuple[int, str, str, str]]:
 
 def _mapper(row: tuple[int, str, str, str], condition: dict[str, Any], wait: int | None) -> dict[str, Any]:
     _, kind, code, message = row
-    error = {"message": message, "type": kind, "param": None, "code": code}
+    error = {"message": message, "type": kind, "param": _NULL, "code": code}
     header = {"header": {"key": "retry-after", "value": str(wait)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     return {
         "filter": condition,

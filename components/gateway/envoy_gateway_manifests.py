@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from components.cluster import namespace_manifests as namespaces
 from stacks import names
-from stacks.plan.aibrix import EnvoyGatewayPlan, PodSizePlan
+from stacks.plan.envoy_gateway import EnvoyGatewayPlan, PodSizePlan
 from stacks.plan.gateway import GatewayPlan
 
 RELEASE: Final = "envoy-gateway"
@@ -20,8 +20,8 @@ API_SERVER_PORTS: Final = (443, 6443, 8443)
 
 _XDS: Final = 18000
 _WASM: Final = 18002
-_CONTROLLER: Final = {"control-plane": "envoy-gateway"}  # the chart's own labels
-_CERTIFICATES: Final = {"app": "certgen"}
+CONTROLLER: Final = {"control-plane": "envoy-gateway"}  # the chart's own labels
+CERTIFICATES: Final = {"app": "certgen"}
 
 
 def before(plan: GatewayPlan, namespace: str, kubernetes: str) -> list[tuple[str, dict[str, Any]]]:
@@ -31,32 +31,26 @@ def before(plan: GatewayPlan, namespace: str, kubernetes: str) -> list[tuple[str
     return [
         ("envoy-gateway-namespace", owned),
         ("envoy-gateway-default-deny", namespaces.default_deny(space)),
-        ("envoy-gateway-controller-network", _policy("controller", _CONTROLLER, _controller_rules())),
-        ("envoy-gateway-certificates-network", _policy("certificates", _CERTIFICATES, {"egress": _api_and_dns()})),
+        ("envoy-gateway-controller-network", _policy("controller", CONTROLLER, _controller_rules())),
+        ("envoy-gateway-certificates-network", _policy("certificates", CERTIFICATES, {"egress": _api_and_dns()})),
         (
             "envoy-gateway-proxy-network",
-            _policy("proxy", names.gateway_proxy_selector(namespace), _proxy_rules(plan.port, namespace)),
+            _policy("proxy", names.gateway_proxy_selector(namespace), _proxy_rules(plan, namespace)),
         ),
     ]
 
 
 def release(plan: EnvoyGatewayPlan) -> dict[str, Any]:
-    """The arguments of helm.v3.Release. Every image is named: by itself the controller would start a
-    shutdown manager with the tag latest.
-    """
+    """The arguments of helm.v3.Release; empty where there is no chart."""
+    if plan.chart is None:
+        return {}
     image = plan.controller.image
-    provider = {"shutdownManager": {"image": plan.shutdown_manager.image}, "leaderElection": {"disable": True}}
     values: dict[str, Any] = {
         "global": {"images": {"envoyGateway": {"image": image, "pullPolicy": "IfNotPresent"}}},
         "deployment": {"envoyGateway": {"resources": resources(plan.controller)}},
         "certgen": {"job": {"resources": resources(plan.controller)}},
         "topologyInjector": {"enabled": False},  # one node: no webhook on every pod that is bound
-        "config": {
-            "envoyGateway": {
-                "provider": {"type": "Kubernetes", "kubernetes": provider},
-                "extensionApis": {"enableEnvoyPatchPolicy": True},
-            }
-        },
+        "config": {"envoyGateway": configuration(plan)},
     }
     return {
         "name": RELEASE,
@@ -67,6 +61,15 @@ def release(plan: EnvoyGatewayPlan) -> dict[str, Any]:
         "cleanupOnFail": True,
         "timeout": SECONDS,
         "values": values,
+    }
+
+
+def configuration(plan: EnvoyGatewayPlan) -> dict[str, Any]:
+    """The controller's own. Every image is named: by itself it would start a shutdown manager with the tag latest."""
+    provider = {"shutdownManager": {"image": plan.shutdown_manager.image}, "leaderElection": {"disable": True}}
+    return {
+        "provider": {"type": "Kubernetes", "kubernetes": provider},
+        "extensionApis": {"enableEnvoyPatchPolicy": True},
     }
 
 
@@ -98,17 +101,18 @@ def _controller_rules() -> dict[str, Any]:
     return {"ingress": [{"from": [{"podSelector": {}}], "ports": ports}], "egress": _api_and_dns()}
 
 
-def _proxy_rules(port: int, namespace: str) -> dict[str, Any]:
+def _proxy_rules(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
     stack = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
     models = {"matchLabels": {"app.kubernetes.io/part-of": names.PART_OF, "app.kubernetes.io/component": "model"}}
     plugin = {"matchLabels": names.gateway_part_selector(names.AIBRIX_PLUGIN)}
+    to_plugin = {"to": [{**stack, "podSelector": plugin}], "ports": [{"protocol": "TCP", "port": names.AIBRIX_PORT}]}
     return {
-        "ingress": [{"ports": [{"protocol": "TCP", "port": port}]}],
+        "ingress": [{"ports": [{"protocol": "TCP", "port": plan.port}]}],
         "egress": [
             {"to": [{**stack, "podSelector": models}], "ports": [{"protocol": "TCP", "port": names.HTTP_PORT}]},
-            {"to": [{**stack, "podSelector": plugin}], "ports": [{"protocol": "TCP", "port": names.AIBRIX_PORT}]},
+            *([to_plugin] if plan.aibrix else []),
             {
-                "to": [{"podSelector": {"matchLabels": _CONTROLLER}}],
+                "to": [{"podSelector": {"matchLabels": CONTROLLER}}],
                 "ports": [{"protocol": "TCP", "port": _XDS, "endPort": _WASM}],
             },
             dns(),

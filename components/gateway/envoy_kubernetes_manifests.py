@@ -39,7 +39,7 @@ def secrets_spec(plan: GatewayPlan, cluster: KubernetesPlan) -> str:
         "namespace": cluster.namespace,
         "hosts": list(plan.hosts),
     }
-    if plan.aibrix:
+    if plan.envoy_gateway:
         spec["kind"] = plan.kind
     else:
         spec["files"] = list(names.GATEWAY_FILES)  # one more of them makes the Command run again

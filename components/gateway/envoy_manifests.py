@@ -21,6 +21,10 @@ NOT_FROM_CLIENTS: Final = (
 )  # fmt: skip
 """Removed before anything looks at a request: headers that choose a backend, a client or a path."""
 
+SERVER_NAME: Final = "local-ai-lab"
+MAX_HEADERS: Final = 64
+"""Of one request."""
+
 _TYPE: Final = "type.googleapis.com/envoy.extensions."
 _JSON_TYPES: Final = ["application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"]
 _METADATA: Final = "envoy.filters.http.json_to_metadata"
@@ -101,7 +105,7 @@ def _manager(plan: GatewayPlan, folder: str) -> dict[str, Any]:
     return {
         "@type": f"{_TYPE}filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
-        "server_name": "local-ai-lab",
+        "server_name": SERVER_NAME,
         "use_remote_address": True,
         "internal_address_config": {"unix_sockets": False},
         "strip_any_host_port": True,
@@ -111,7 +115,7 @@ def _manager(plan: GatewayPlan, folder: str) -> dict[str, Any]:
         "max_request_headers_kb": plan.header_kib,
         "common_http_protocol_options": {
             "idle_timeout": "900s",
-            "max_headers_count": 64,
+            "max_headers_count": MAX_HEADERS,
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
         # a stream may hold back as much as the connection, or a body over HTTP/2 would have a limit of its own
@@ -132,7 +136,7 @@ def _manager(plan: GatewayPlan, folder: str) -> dict[str, Any]:
         "http_filters": [
             # keys first and for every path: no body is read without one
             *_authentication(plan, folder),
-            _typed("envoy.filters.http.local_ratelimit", _rate_limit(plan)),
+            _typed("envoy.filters.http.local_ratelimit", rate_limit(plan)),
             _typed(_METADATA, body_to_metadata()),
             _typed("envoy.filters.http.header_mutation", metadata_to_headers()),
             # behind the model, so that it sees the route that the body has chosen, as the router does
@@ -157,7 +161,8 @@ def _authentication(plan: GatewayPlan, folder: str) -> list[dict[str, Any]]:
     return oidc.filters(plan.oidc, keys["config_discovery"]) if plan.oidc else [keys]
 
 
-def _rate_limit(plan: GatewayPlan) -> dict[str, Any]:
+def rate_limit(plan: GatewayPlan) -> dict[str, Any]:
+    """A bucket for each client, and one for all together."""
     always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
     return {
         "@type": f"{_TYPE}filters.http.local_ratelimit.v3.LocalRateLimit",

@@ -7,13 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stacks import names
-from stacks.plan.gateway import AffinityPlan, AliasTargetPlan, GatewayPlan
-
-PATHS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
-"""What clients may POST; the engine says itself which of them its model knows."""
-
-RERANK_PATHS: Final = ("/v1/rerank", "/v1/score")
-"""The same where a model of the stack orders documents."""
+from stacks.plan.gateway import PATHS, RERANK_PATHS, AffinityPlan, AliasTargetPlan, GatewayPlan
 
 SPEECH_PATH: Final = "/v1/audio/transcriptions"
 """A form with a file: no JSON that says a model, so that the path alone leads to the engine."""
@@ -29,7 +23,7 @@ CORS: Final = tuple(
 _POST: Final = {"name": ":method", "string_match": {"exact": "POST"}}
 _GET: Final = {"name": ":method", "string_match": {"exact": "GET"}}
 _CREATED: Final = 1700000000  # any fixed time: the lab does not know when a model was made
-_COOKIE_SECONDS: Final = 86_400  # a day of one conversation
+COOKIE_SECONDS: Final = 86_400  # a day of one conversation
 _RETRIES: Final = {
     # only what the engine has not seen yet is sent again, and to another replica where there is one
     "retry_on": "connect-failure,refused-stream",
@@ -50,7 +44,7 @@ def routes(plan: GatewayPlan) -> dict[str, Any]:
     listing = listing_body(plan.names)
     table = [_answer("models", "/v1/models", listing)]
     for name in plan.names:
-        table.append(_answer(f"models/{name}", f"/v1/models/{name}", json.dumps(_model(name))))
+        table.append(_answer(f"models/{name}", f"/v1/models/{name}", model_body(name)))
         table.append(_answer(f"models/{name}", f"/models/{name}/v1/models", listing_body([name])))
     speech = [backend.model for backend in plan.backends if backend.task == "transcription"]
     paths = PATHS + (RERANK_PATHS if any(backend.task == "rerank" for backend in plan.backends) else ())
@@ -78,11 +72,16 @@ def routes(plan: GatewayPlan) -> dict[str, Any]:
         "max_direct_response_body_size_bytes": max(4096, len(listing.encode())),
         "virtual_hosts": [
             {"name": "models", "domains": list(plan.hosts), "routes": table},
-            {"name": "others", "domains": ["*"], "routes": [_nothing(421, "This is not a name of this gateway")]},
+            unknown_host(),
         ],
         "request_headers_to_remove": ["x-model", "x-model-status"],
         "response_headers_to_remove": list(CORS),
     }
+
+
+def unknown_host() -> dict[str, Any]:
+    """The virtual host of all names that the gateway does not have."""
+    return {"name": "others", "domains": ["*"], "routes": [_nothing(421, "This is not a name of this gateway")]}
 
 
 def cluster(model: str) -> str:
@@ -132,7 +131,7 @@ def _session(affinity: AffinityPlan, *, secure: bool) -> dict[str, Any]:
     if affinity.by == "header":
         return {"header": {"header_name": affinity.name}}
     attributes = [{"name": "SameSite", "value": "Strict"}, *([{"name": "Secure"}] if secure else [])]
-    ttl = f"{_COOKIE_SECONDS}s"
+    ttl = f"{COOKIE_SECONDS}s"
     return {"cookie": {"name": affinity.name, "ttl": ttl, "path": "/", "attributes": attributes}}
 
 
@@ -182,7 +181,13 @@ def _status(word: str) -> dict[str, Any]:
 
 
 def listing_body(listed: Sequence[str]) -> str:
+    """What `GET /v1/models` says."""
     return json.dumps({"object": "list", "data": [_model(name) for name in listed]})
+
+
+def model_body(name: str) -> str:
+    """What `GET /v1/models/NAME` says."""
+    return json.dumps(_model(name))
 
 
 def _model(name: str) -> dict[str, Any]:

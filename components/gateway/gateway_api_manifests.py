@@ -10,30 +10,28 @@ from components.gateway.envoy_gateway_manifests import resources
 from components.gateway.envoy_manifests import access_log_line
 from components.gateway.gateway_object_manifests import ENVOY_GATEWAY, GATEWAY_API, LISTENER, custom
 from stacks import names
-from stacks.plan.aibrix import AIBrixPlan
+from stacks.plan.envoy_gateway import EnvoyGatewayPlan
 from stacks.plan.gateway import GatewayPlan
 
 
-def objects(plan: GatewayPlan, aibrix: AIBrixPlan, namespace: str) -> list[tuple[str, dict[str, Any]]]:
+def objects(plan: GatewayPlan, own: EnvoyGatewayPlan, namespace: str) -> list[tuple[str, dict[str, Any]]]:
     """All of them by their names in the program. What closes the gateway comes before any route."""
     found = [
-        ("gateway-proxy", envoy_proxy(plan, aibrix, namespace)),
+        ("gateway-proxy", envoy_proxy(plan, own, namespace)),
         ("gateway-class", gateway_class(namespace)),
         ("gateway", gateway(plan, namespace)),
-        ("gateway-clients", policies.client_traffic(plan, namespace)),
+        ("gateway-client-traffic", policies.client_traffic(plan, namespace)),
         ("gateway-keys", policies.security(namespace)),
         ("gateway-limits", policies.backend_traffic(plan, namespace)),
-        *((f"gateway-{name}", filter_) for name, filter_ in routes.filters(plan, namespace).items()),
-        ("gateway-closed", routes.closed(namespace)),
-        ("gateway-listing", routes.listing(namespace)),
-        ("gateway-fallback", routes.fallback(aibrix, plan, namespace)),
+        *((f"gateway-{name}-filter", filter_) for name, filter_ in routes.filters(plan, namespace).items()),
+        *routes.routes(own, plan, namespace),
     ]
-    found += [(f"{b.model}-route", routes.model_route(b, aibrix, namespace)) for b in plan.backends]
-    found.append(("gateway-routing", policies.routing(aibrix, plan, namespace)))
-    return [*found, ("gateway-body", policies.body(plan, namespace))]
+    if plan.aibrix:
+        found.append(("gateway-routing", policies.routing(plan.aibrix, plan, namespace)))
+    return [*found, ("gateway-envoy", policies.envoy(plan, namespace))]
 
 
-def envoy_proxy(plan: GatewayPlan, aibrix: AIBrixPlan, namespace: str) -> dict[str, Any]:
+def envoy_proxy(plan: GatewayPlan, own: EnvoyGatewayPlan, namespace: str) -> dict[str, Any]:
     """The Envoys that Envoy Gateway makes: one, with a size, behind a fixed port of the node."""
     port = {"port": plan.port, "nodePort": plan.port, "protocol": "TCP"}
     line = {"type": "JSON", "json": access_log_line()}
@@ -51,7 +49,7 @@ def envoy_proxy(plan: GatewayPlan, aibrix: AIBrixPlan, namespace: str) -> dict[s
                 "kubernetes": {
                     "envoyDeployment": {
                         "replicas": 1,
-                        "container": {"image": aibrix.envoy.image, "resources": resources(aibrix.envoy)},
+                        "container": {"image": own.envoy.image, "resources": resources(own.envoy)},
                         "pod": {"securityContext": safe},
                     },
                     "envoyService": {

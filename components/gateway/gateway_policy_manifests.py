@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from components.gateway.envoy_manifests import NOT_FROM_CLIENTS, body_to_metadata, metadata_to_headers
+from components.gateway.envoy_error_manifests import local_replies
+from components.gateway.envoy_manifests import (
+    MAX_HEADERS,
+    NOT_FROM_CLIENTS,
+    SERVER_NAME,
+    body_to_metadata,
+    metadata_to_headers,
+    rate_limit,
+)
+from components.gateway.envoy_route_manifests import COOKIE_SECONDS, unknown_host
 from components.gateway.gateway_object_manifests import (
     ACCEPTED,
     ENVOY_GATEWAY,
@@ -18,20 +27,16 @@ from components.gateway.gateway_object_manifests import (
     custom,
     of_gateway,
 )
-from components.gateway.gateway_route_manifests import FALLBACK, error_body, route_name
+from components.gateway.gateway_route_manifests import clusters, routed
 from stacks import names
 from stacks.plan.aibrix import AIBrixPlan
 from stacks.plan.gateway import GatewayPlan
 
 _TARGET_POD: Final = "target-pod"  # what the plugin names the replica in: HeaderTargetPod, pkg/plugins/gateway/types.go
-_LISTENER_TYPE: Final = "type.googleapis.com/envoy.config.listener.v3.Listener"
-_ERRORS: Final = {
-    401: ("invalid_request_error", "invalid_api_key", "no key, or one that is not known"),
-    413: ("invalid_request_error", "request_too_large", "the request is longer than the gateway takes"),
-    429: ("rate_limit_error", "rate_limit_exceeded", "more requests than allowed; try again in a minute"),
-    503: ("api_error", "service_unavailable", "the model starts or has stopped; try again"),
-}
-_RETRY_AFTER: Final = {429: "60", 503: "10"}
+_TYPE: Final = "type.googleapis.com/envoy.config."
+_POLICY: Final = "/load_balancing_policy/policies/0/typed_extension_config/typed_config"
+_MANAGER: Final = "$..filters[?(@.name=='envoy.filters.network.http_connection_manager')]"
+"""Where the listener has it: behind the filter that counts connections, in a chain of TLS or in the default one."""
 
 
 def client_traffic(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
@@ -85,22 +90,13 @@ def security(namespace: str) -> dict[str, Any]:
 
 
 def backend_traffic(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
-    """Limits of each client and of all, and the replica: the one that the plugin named, if it is one of the model's.
-
-    A header chooses among a Service's own endpoints only. Upstream routes it to any address (ORIGINAL_DST).
-    """
-    client = {"headers": [{"name": names.CLIENT_HEADER, "type": "Distinct"}]}
-    each = {"limit": {"requests": plan.requests_per_minute, "unit": "Minute"}, "clientSelectors": [client]}
-    together = {"limit": {"requests": plan.total_requests_per_minute, "unit": "Minute"}}
+    """Who is asked, how, and when not."""
     health = {backend.health_path for backend in plan.backends}
     return custom(
         ENVOY_GATEWAY, "BackendTrafficPolicy", names.GATEWAY, namespace,
         {
             "targetRefs": [of_gateway()],
-            "rateLimit": {"type": "Local", "local": {"rules": [each, together]}},
-            "loadBalancer": {
-                "type": "LeastRequest", "endpointOverride": {"extractFrom": [{"header": _TARGET_POD}]},
-            },
+            "loadBalancer": _balancing(plan),
             "connection": {"bufferLimit": plan.response_buffer_bytes},
             # answers may last as long as they stream; the engine has the queue
             "timeout": {"tcp": {"connectTimeout": "2s"}, "http": {"requestTimeout": "0s"}},
@@ -117,8 +113,17 @@ def backend_traffic(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
                     "unhealthyThreshold": 3,
                     "healthyThreshold": 1,
                 },
+                # a replica to which no connection can be made; what it answers never counts
+                "passive": {
+                    "splitExternalLocalOriginErrors": True,
+                    "consecutiveLocalOriginFailures": 5,
+                    "consecutive5XxErrors": 0,
+                    "consecutiveGatewayErrors": 0,
+                    "interval": "5s",
+                    "baseEjectionTime": "10s",
+                    "maxEjectionPercent": 50,
+                },
             },
-            "responseOverride": [_error(status) for status in _ERRORS],
         },
         wait=ACCEPTED,
     )  # fmt: skip
@@ -126,11 +131,10 @@ def backend_traffic(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
 
 def routing(aibrix: AIBrixPlan, plan: GatewayPlan, namespace: str) -> dict[str, Any]:
     """AIBrix' plugin sees headers and body of each request for a model, and its answer; without it there is none."""
-    routes = [FALLBACK, *(route_name(backend.model) for backend in plan.backends)]
     return custom(
         ENVOY_GATEWAY, "EnvoyExtensionPolicy", names.GATEWAY, namespace,
         {
-            "targetRefs": [{"group": GATEWAY_API, "kind": "HTTPRoute", "name": name} for name in routes],
+            "targetRefs": [{"group": GATEWAY_API, "kind": "HTTPRoute", "name": name} for name in routed(plan)],
             "extProc": [
                 {
                     "backendRefs": [
@@ -146,34 +150,65 @@ def routing(aibrix: AIBrixPlan, plan: GatewayPlan, namespace: str) -> dict[str, 
     )  # fmt: skip
 
 
-def body(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
-    """The body's `model` becomes x-model, before every other filter: two additions at index 0, the last one first."""
-    chain = "filter_chains/0" if plan.tls == "ownCa" else "default_filter_chain"
-    path = f"/{chain}/filters/0/typed_config/http_filters/0"
+def envoy(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
+    """What no other object can say: the body's `model` becomes x-model, read behind keys and limits and before all
+    else; limits hold for what Envoy answers itself, too, and for all routes of a key together; errors are OpenAI's;
+    names of other hosts are refused; and a few limits of headers.
+    """
+    listener = f"{namespace}/{names.GATEWAY}/{LISTENER}"
+    # all at place 1, behind the keys, which are first: the last addition comes before the others
     filters = (
         {"name": "envoy.filters.http.header_mutation", "typed_config": metadata_to_headers()},
         {"name": "envoy.filters.http.json_to_metadata", "typed_config": body_to_metadata()},
+        {"name": "envoy.filters.http.local_ratelimit", "typed_config": rate_limit(plan)},
     )
-    patches = [
-        {
-            "type": _LISTENER_TYPE,
-            "name": f"{namespace}/{names.GATEWAY}/{LISTENER}",
-            "operation": {"op": "add", "path": path, "value": value},
-        }
-        for value in filters
+    manager: list[tuple[str, Any]] = [("http_filters/1", value) for value in filters]
+    manager += [
+        ("local_reply_config", local_replies(plan)),
+        ("max_request_headers_kb", plan.header_kib),
+        ("common_http_protocol_options/max_headers_count", MAX_HEADERS),
+        ("server_name", SERVER_NAME),
+        ("server_header_transformation", "OVERWRITE"),
     ]
+    patches = [
+        _patch(
+            "listener", listener, {"op": "add", "jsonPath": _MANAGER, "path": f"/typed_config/{path}", "value": value}
+        )
+        for path, value in manager
+    ]
+    hosts = {"op": "replace", "path": "/virtual_hosts/0/domains", "value": list(plan.hosts)}
+    others = {"op": "add", "path": "/virtual_hosts/-", "value": unknown_host()}
+    patches += [_patch("route", listener, operation) for operation in (hosts, others)]
+    # Envoy Gateway makes one cluster of an alias' models, by whose weights a balancer by hash does not go by itself
+    shared = [alias.name for alias in plan.aliases if plan.affinity and len(alias.targets) > 1]
+    weighted = {"op": "add", "path": f"{_POLICY}/locality_weighted_lb_config", "value": {}}
+    patches += [_patch("cluster", cluster, weighted) for name in shared for cluster in clusters(name, namespace)]
     spec = {"targetRef": of_gateway(), "type": "JSONPatch", "jsonPatches": patches}
     return custom(ENVOY_GATEWAY, "EnvoyPatchPolicy", names.GATEWAY, namespace, spec, wait=PROGRAMMED)
 
 
-def _error(status: int) -> dict[str, Any]:
-    """What Envoy itself says, in the shape that OpenAI's clients read; engines' own errors pass as they are."""
-    retry = (
-        {"header": {"set": [{"name": "retry-after", "value": _RETRY_AFTER[status]}]}} if status in _RETRY_AFTER else {}
-    )
-    text = {"type": "Inline", "inline": error_body(*_ERRORS[status])}
-    return {
-        "source": "Local",
-        "match": {"statusCodes": [{"type": "Value", "value": status}]},
-        "response": {"contentType": "application/json", "body": text, **retry},
+def _patch(kind: str, name: str, operation: dict[str, Any]) -> dict[str, Any]:
+    message = {"listener": "Listener", "route": "RouteConfiguration", "cluster": "Cluster"}[kind]
+    return {"type": f"{_TYPE}{kind}.v3.{message}", "name": name, "operation": operation}
+
+
+def _balancing(plan: GatewayPlan) -> dict[str, Any]:
+    """The replica that AIBrix' plugin named, if it is one of the model's own (upstream routes to any address, by
+    ORIGINAL_DST); one for each session; or the one with the fewest requests.
+    """
+    if plan.aibrix:
+        return {"type": "LeastRequest", "endpointOverride": {"extractFrom": [{"header": _TARGET_POD}]}}
+    if plan.affinity is None:
+        return {"type": "LeastRequest"}
+    if plan.affinity.by == "header":
+        return {
+            "type": "ConsistentHash",
+            "consistentHash": {"type": "Headers", "headers": [{"name": plan.affinity.name}]},
+        }
+    secure = {"Secure": ""} if plan.tls != "off" else {}
+    cookie = {
+        "name": plan.affinity.name,
+        "ttl": f"{COOKIE_SECONDS}s",
+        "attributes": {"SameSite": "Strict", **secure},
     }
+    return {"type": "ConsistentHash", "consistentHash": {"type": "Cookie", "cookie": cookie}}

@@ -61,7 +61,6 @@ class Model(KubernetesComponent):
             args.pod,
             pods=args.pods,
             hub_token=args.hugging_face_token is not None,
-            behind_gateway=args.gateway is not None,
             api_key_mark=mark,
         )
         seconds = plan.lifecycle.timeout_seconds + (plan.lifecycle.download_seconds if args.pods else 0)

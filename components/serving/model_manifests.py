@@ -21,7 +21,7 @@ class Pod:
     runtime_class: str | None = None
     shared_memory: bool = True
     one_by_one: bool = False
-    aibrix: bool = False
+    gateway: str | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> Pod:
@@ -32,7 +32,7 @@ class Pod:
             runtime_class=nvidia.runtime_class.name if nvidia and nvidia.runtime_class else None,
             shared_memory=not (nvidia and nvidia.sharing.kind == "mps"),
             one_by_one=plan.shared_cards,
-            aibrix=plan.gateway is not None and plan.gateway.aibrix is not None,
+            gateway=plan.gateway.kind if plan.gateway else None,
         )
 
 
@@ -54,17 +54,16 @@ def service_account(model: ModelPlan, namespace: str) -> dict[str, Any]:
     }
 
 
-def network_policy(
-    model: ModelPlan, namespace: str, *, behind_gateway: bool = False, aibrix: bool = False
-) -> dict[str, Any]:
+def network_policy(model: ModelPlan, namespace: str, *, gateway: str | None = None) -> dict[str, Any]:
     """The engine's HTTP port may be reached, by the gateway alone where there is one; the engine may reach nothing."""
     callers = [{"podSelector": {"matchLabels": names.gateway_selector()}}]
-    if aibrix:  # Envoy Gateway's Envoys ask, and AIBrix' plugin reads metrics
+    if gateway in ("envoy-gateway", "aibrix"):  # Envoy Gateway's Envoys ask, and AIBrix' plugin reads metrics
         space = {"matchLabels": {"kubernetes.io/metadata.name": names.ENVOY_GATEWAY_NAMESPACE}}
         proxy = {"matchLabels": names.gateway_proxy_selector(namespace)}
         plugin = {"matchLabels": names.gateway_part_selector(names.AIBRIX_PLUGIN)}
-        callers = [{"namespaceSelector": space, "podSelector": proxy}, {"podSelector": plugin}]
-    sources = {"from": callers} if behind_gateway else {}
+        others = [{"podSelector": plugin}] if gateway == "aibrix" else []
+        callers = [{"namespaceSelector": space, "podSelector": proxy}, *others]
+    sources = {"from": callers} if gateway else {}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -135,7 +134,7 @@ def _deployment(model: ModelPlan, namespace: str, pod: Pod, engine: int | None, 
     )
     metadata, shm = _metadata(model, namespace, name), model.resources.shared_memory_mib
     selector, labels = {**names.model_selector(model.name), **which}, {**names.model_labels(model.name), **which}
-    found_by = names.aibrix_labels(model.name) if pod.aibrix else {}
+    found_by = names.aibrix_labels(model.name) if pod.gateway == "aibrix" else {}
     volumes: list[dict[str, Any]] = [
         {"name": "models", "persistentVolumeClaim": {"claimName": pod.claim, "readOnly": True}},
         {"name": "tmp", "emptyDir": {"sizeLimit": f"{model.resources.scratch_mib}Mi"}},

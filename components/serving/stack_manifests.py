@@ -21,7 +21,6 @@ def engines(served: ModelPlan, plan: Plan, *, api_key_mark: str | None) -> Named
         model.Pod.of(plan),
         pods=plan.cluster.pods if isinstance(plan.cluster, ExistingPlan) else None,
         hub_token=plan.hugging_face_token,
-        behind_gateway=plan.gateway is not None,
         api_key_mark=api_key_mark,
     )
     return [
@@ -40,12 +39,11 @@ def running(
     *,
     pods: PodsPlan | None,
     hub_token: bool,
-    behind_gateway: bool,
     api_key_mark: Any,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One model's NetworkPolicy and Deployments; with `pods` in somebody else's cluster."""
     if pods is None:
-        network = model.network_policy(served, namespace, behind_gateway=behind_gateway, aibrix=pod.aibrix)
+        network = model.network_policy(served, namespace, gateway=pod.gateway)
         return network, model.deployments(served, namespace, pod, api_key_mark=api_key_mark)
     deployed = existing.deployment(served, namespace, pod, pods=pods, hub_token=hub_token, api_key_mark=api_key_mark)
     return existing.network_policy(served, namespace), [deployed]
