@@ -100,14 +100,16 @@ def _log(target: Deployed) -> Callable[[], str]:
         return lambda: api.log(container, tail=_LOG_LINES)
     server = KubernetesApi.from_kubeconfig(cluster.kubeconfig, stack=target.stack)
     pods, labels = cluster.namespace, names.gateway_selector()
-    if target.plan.gateway and target.plan.gateway.aibrix:
+    of: dict[str, str] = {}
+    if target.plan.gateway and target.plan.gateway.envoy_gateway:
         pods, labels = names.ENVOY_GATEWAY_NAMESPACE, names.gateway_proxy_selector(cluster.namespace)
+        of = {"container": "envoy"}  # the other one is the shutdown manager
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
 
     def read() -> str:
         path = f"/api/v1/namespaces/{pods}/pods"
         found = server.items(path, labelSelector=selector)
-        tail = {"tailLines": str(_LOG_LINES)}
+        tail = {"tailLines": str(_LOG_LINES), **of}
         return "".join(server.get(f"{path}/{pod['metadata']['name']}/log", **tail).text for pod in found)
 
     return read

@@ -82,7 +82,7 @@ def destroy(environment: Mapping[str, str]) -> None:
     place = Place.told(environment)
     try:
         with _api(place) as client:
-            others = [name for kind, found in _NAMES.items() for name in found if kind != place.kind]
+            others = {name for found in _NAMES.values() for name in found} - set(_NAMES[place.kind])
             taken_over = any(client.get(_path(place, name)).is_success for name in others)
             for name in (*_NAMES[place.kind], *(() if taken_over else (names.API_KEY_SECRET,))):
                 answer = client.delete(_path(place, name))
@@ -125,9 +125,11 @@ class _Secret:
     kind: str = "Opaque"
 
 
+_OF_ENVOY_GATEWAY: Final = (names.GATEWAY_CLIENTS_SECRET, names.GATEWAY_TLS_SECRET, names.GATEWAY_ENGINE_SECRET)
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "envoy": (names.GATEWAY_SECRET,),
-    "aibrix": (names.GATEWAY_CLIENTS_SECRET, names.GATEWAY_TLS_SECRET, names.GATEWAY_ENGINE_SECRET),
+    "envoy-gateway": _OF_ENVOY_GATEWAY,
+    "aibrix": _OF_ENVOY_GATEWAY,
 }
 
 
