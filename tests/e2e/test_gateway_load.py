@@ -18,14 +18,14 @@ from host.gateway import gateway_files
 from stacks import names
 from tests.conftest import ROOT
 from tests.e2e.conftest import Cluster
-from tests.e2e.test_gateway import CHAT, SLOT, SPACE, STACK, two_models
-from tests.e2e.test_up import MODEL, Lab
+from tests.e2e.test_gateway import CHAT, MODEL, SECOND, SLOT, SPACE, STACK, two_models
+from tests.e2e.test_up import Lab
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 _LIMIT = 100_000  # the highest that a stack file allows
 _ROUNDS = 3
-_SECOND = ",".join(f"{key}={value}" for key, value in names.model_selector("second").items())
+_SECOND = ",".join(f"{key}={value}" for key, value in names.model_selector(SECOND).items())
 
 
 @pytest.fixture
@@ -121,13 +121,13 @@ def _ticks(process: Path) -> int:
 
 def _an_engine_goes(cluster: Cluster, gateway: Load) -> None:
     """The other model does not notice; of this one the requests in flight end, others are told to come back."""
-    running = {model: gateway.begin("rate", model, rate=100, seconds=20) for model in (MODEL, "second")}
+    running = {model: gateway.begin("rate", model, rate=100, seconds=20) for model in (MODEL, SECOND)}
     time.sleep(5)
     cluster.kubectl("delete", "pod", "-n", SPACE, "-l", _SECOND, "--grace-period=0", "--force")
     found = {model: _told(process)["statuses"] for model, process in running.items()}
     print("an engine is killed:", found)
     assert set(found[MODEL]) == {"200"}
-    assert set(found["second"]) <= {"200", "503", "cut"} and found["second"]["200"] > 500
+    assert set(found[SECOND]) <= {"200", "503", "cut"} and found[SECOND]["200"] > 500
 
 
 def _a_key_goes(lab: Lab, program: Path, folder: Path, base: str, authority: str, gateway: Load) -> None:

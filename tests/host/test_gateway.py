@@ -44,55 +44,6 @@ def test_every_probe_passes(target: Target) -> None:
     assert len(outcomes) >= 60
 
 
-# body-routing.md's cases of a fixed Envoy: content of the request -> (status, model that answered)
-CASES = [
-    ("a", b'{"model":"a"}', JSON, 200, "a"),
-    ("b", b'{"model":"b"}', JSON, 200, "b"),
-    ("charset", b'{"model":"b"}', {"content-type": "application/json; charset=utf-8"}, 200, "b"),
-    ("unknown", b'{"model":"zzz"}', JSON, 404, None),
-    ("missing", b"{}", JSON, 400, None),
-    ("nested only", b'{"x":{"model":"a"}}', JSON, 400, None),
-    ("null", b'{"model":null}', JSON, 400, None),
-    ("array", b'{"model":["a"]}', JSON, 400, None),
-    ("object", b'{"model":{"a":"a"}}', JSON, 400, None),
-    ("cut off", b'{"model":"a"', JSON, 400, None),
-    ("trailing data", b'{"model":"a"} x', JSON, 400, None),
-    ("trailing comma", b'{"model":"a",}', JSON, 400, None),
-    ("comment", b'{"model":"a"/**/}', JSON, 400, None),
-    ("empty", b"", JSON, 400, None),
-    ("no type", b'{"model":"a"}', {}, 400, None),
-    ("text", b'{"model":"a"}', {"content-type": "text/plain"}, 400, None),
-    ("capital type", b'{"model":"a"}', {"content-type": "Application/JSON"}, 400, None),
-    ("nested first", b'{"x":{"model":"b"},"model":"a"}', JSON, 200, "a"),
-    ("other case beside", b'{"MODEL":"b","model":"a"}', JSON, 200, "a"),
-    ("twice", b'{"model":"a","model":"b"}', JSON, 200, "b"),
-    ("twice, escaped", b'{"model":"a","\\u006dodel":"b"}', JSON, 200, "b"),
-    ("escaped key", b'{"\\u006dodel":"b"}', JSON, 200, "b"),
-    ("escaped value", b'{"model":"\\u0062"}', JSON, 200, "b"),
-    ("number", b'{"model":5}', JSON, 404, None),
-    ("true", b'{"model":true}', JSON, 404, None),
-    ("line ends", b'{"model":"a\\r\\nx-model: b"}', JSON, 404, None),
-    ("not ASCII", '{"model":"ä"}'.encode(), JSON, 404, None),
-    ("blank", b'{"model":"a "}', JSON, 404, None),
-    ("300 characters", b'{"model":"' + b"a" * 300 + b'"}', JSON, 404, None),
-    ("100 KB", b'{"model":"' + b"a" * 102_400 + b'"}', JSON, 400, None),
-    ("deep", b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b',"model":"a"}', JSON, 400, None),
-    ("NaN", b'{"x":NaN,"model":"a"}', JSON, 400, None),
-]
-
-
-@pytest.mark.parametrize(("content", "headers", "status", "model"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_a_request_goes_to_the_model_that_its_body_names(
-    front: LiveGateway, target: Target, content: bytes, headers: dict[str, str], status: int, model: str | None
-) -> None:
-    before = {name: len(engine.seen) for name, engine in front.engines.items()}
-    answer = target.ask("POST", CHAT, key=front.key, content=content, headers=headers)
-    asked = {name: len(engine.seen) - before[name] for name, engine in front.engines.items()}
-    assert answer.status_code == status, answer.text
-    assert asked == {name: int(name == model) for name in ("a", "b")}
-    assert answer.headers["content-type"] == "application/json"
-
-
 def test_the_engine_sees_its_own_key_and_who_asks_and_nothing_of_the_client_s(
     front: LiveGateway, target: Target
 ) -> None:

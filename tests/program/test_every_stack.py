@@ -251,8 +251,11 @@ def test_adding_a_model_adds_exactly_that_models_resources(origin: str) -> None:
     parts += [] if origin in IN_A_NAMESPACE else ["-weights"]
     parts += ["-endpoint"] if origin in ON_PORTS and origin not in IN_A_NAMESPACE else []
     parts += ["-route"] if origin in BEHIND_A_GATEWAY else []
-    assert added == {f"second{part}" for part in parts}
-    assert len(after.steps) == len(before.steps) + len(parts) + 1  # the component and its Deployment share the name
+    filters = [f"gateway-{what}-second-filter" for what in ("about", "listing") if origin in BEHIND_A_GATEWAY]
+    assert added == {f"second{part}" for part in parts} | set(filters)
+    assert (
+        len(after.steps) == len(before.steps) + len(parts) + len(filters) + 1
+    )  # the component and its Deployment share the name
     first = before.steps[0].urn.rpartition("::")[0]
     assert first
     kept = {s.urn: s for s in after.steps}
@@ -260,7 +263,7 @@ def test_adding_a_model_adds_exactly_that_models_resources(origin: str) -> None:
     # the check asks the new model too, somebody else's cluster is asked whether it has room for it, and a gateway
     # lists it
     wanted = {"inference-check-run", *waits(before), *(["cluster-ensure"] if origin in IN_A_NAMESPACE else [])}
-    assert changed == wanted | ({"gateway-listing", "gateway-routing"} if origin in BEHIND_A_GATEWAY else set())
+    assert changed == wanted | ({"gateway-listing-filter", "gateway-routing"} if origin in BEHIND_A_GATEWAY else set())
 
 
 def waits(record: Record) -> list[str]:

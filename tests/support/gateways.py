@@ -1,4 +1,4 @@
-"""Plans with a gateway of kind aibrix: one of each form that its objects can have."""
+"""Plans with a gateway that Envoy Gateway makes: one of each form that its objects can have."""
 
 from __future__ import annotations
 
@@ -35,14 +35,37 @@ def reranker(config: dict[str, Any]) -> None:
     config["models"].append({"name": "order", "model": "qwen3-reranker-0.6b", "contextTokens": 8192, "port": 30081})
 
 
+EMBEDDED = next(s for s in STACKS if configuration(s)["cluster"]["driver"] == "embedded")
+
+
+def on_embedded(config: dict[str, Any]) -> None:
+    """An edit: two models and an alias of both, without AIBrix, on the embedded cluster; a cookie keeps sessions."""
+    config["machine"] |= {"memoryGiB": 64, "cpus": 16}
+    first = config["models"][0]
+    config["models"].append({**first, "name": "second", "port": 30081})
+    config["gateway"] = {
+        "kind": "envoy-gateway",
+        "aliases": [{"name": "chat", "models": [{"model": first["name"], "weight": 9}, {"model": "second"}]}],
+        "affinity": {"by": "cookie", "name": "lab-session"},
+    }
+
+
+def without_aibrix(config: dict[str, Any]) -> None:
+    """An edit: Envoy Gateway alone, by Helm, with sessions by a header."""
+    config["gateway"] = {"kind": "envoy-gateway", "affinity": {"by": "header", "name": "x-session-id"}}
+
+
 VARIANTS: Mapping[str, Callable[[dict[str, Any]], None] | None] = {
     STACK: None,
     "0.5": told(version="0.5"),
     "two models, no TLS, minikube": two_models,
     "a reranker": reranker,
+    "Envoy Gateway alone": without_aibrix,
+    "embedded": on_embedded,
 }
+WITH_AIBRIX = [name for name in VARIANTS if name not in ("Envoy Gateway alone", "embedded")]
 
 
 def variant(name: str) -> Plan:
     """The plan of one of them."""
-    return plan(STACK, VARIANTS[name])
+    return plan(EMBEDDED if name == "embedded" else STACK, VARIANTS[name])

