@@ -53,7 +53,8 @@ def _engine(model: ModelPlan) -> list[Segment]:
 
 def budget_text(budget: BudgetPlan) -> str:
     """`6.5 of 8.0 GiB`."""
-    digits = 1 if budget.unit == "GiB" else 0
+    whole = all(float(size).is_integer() for size in (budget.need, budget.have or 0))
+    digits = 1 if budget.unit == "GiB" else 0 if whole else 2
     have = "unknown" if budget.have is None else f"{budget.have:.{digits}f}"
     return f"{budget.need:.{digits}f} of {have} {budget.unit}"
 

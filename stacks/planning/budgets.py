@@ -12,6 +12,11 @@ from stacks.planning.clusters import DRIVERS
 from stacks.planning.draft import Inputs, Notes, gib
 
 _PULL_AND_CACHE = 1.2  # the model cache keeps a partial download beside the file
+_CLUSTER_PODS = 0.75
+"""Processors that a cluster's own pods request: kubeadm's API server 0.25, controller manager 0.2, scheduler 0.1, etcd
+0.1
+(kubernetes v1.36, cmd/kubeadm/app/phases), CoreDNS 0.1 (coredns/deployment). Models request whole ones.
+"""
 
 
 def check_budgets(
@@ -82,17 +87,19 @@ def _memory(
 
 def _cpus(models: Sequence[ModelPlan], inputs: Inputs, notes: Notes, gateway: GatewayPlan | None) -> BudgetPlan:
     wanted: float = sum(m.replicas * int(m.resources.cpu_request) for m in models)
-    have, who, what = inputs.settings.machine.cpus, engines(models), "requests"
+    machine, who, what = inputs.settings.machine.cpus, engines(models), "requests"
+    have, rest = float(machine - 1), "the last one"  # the cluster's own pods and daemons need it
     if gateway and gateway.cpu_millis:
         wanted = round(wanted + gateway.cpu_millis / 1000, 3)
         who, what = f"{who} and the gateway", "requests, the gateway's among them"
-    if wanted > have - 1:  # the cluster's own pods and daemons need the last one
+        have, rest = machine - _CLUSTER_PODS, f"{_CLUSTER_PODS:g} of one"
+    if wanted > have:
         notes.refuse(
-            f"CPU: {who} request {wanted} processors and the cluster the last one, and the machine has "
-            f"{have}; a pod would stay Pending."
+            f"CPU: {who} request {wanted} processors and the cluster {rest}, and the machine has "
+            f"{machine}; a pod would stay Pending."
         )
     return BudgetPlan(
-        name="processors", need=wanted, have=have - 1, unit="processors", what=f"{what}; the last one is the cluster's"
+        name="processors", need=wanted, have=have, unit="processors", what=f"{what}; {rest} is the cluster's"
     )
 
 

@@ -31,6 +31,8 @@ ALLOWED_SKIPS = {
     "deepseek-r1-1-5b": {"CKV_K8S_35"},  # behind a gateway, with the key between the two
     "nvidia-device-plugin": {"CKV_K8S_23", "CKV_K8S_40"},
     "gateway": {"CKV_K8S_15", "CKV_K8S_43"},
+    "envoy-gateway": {"CKV_K8S_15", "CKV_K8S_38", "CKV_K8S_43"},
+    "envoy-gateway-certgen": {"CKV_K8S_15", "CKV_K8S_38", "CKV_K8S_43"},
     "gateway-plugins": {"CKV_K8S_15", "CKV_K8S_38", "CKV_K8S_43"},
 }
 CUSTOM = ("gateway.networking.k8s.io/", "gateway.envoyproxy.io/")

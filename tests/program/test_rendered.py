@@ -14,11 +14,11 @@ from components.rendered import WITHHELD, Name, commands, objects, releases
 from host.drivers import ownership
 from tests.support.registrations import SECRET
 from tests.support.stacks import (
-    BEHIND_A_GATEWAY,
     IN_DOCKER,
     ON_KUBERNETES,
     ROOT,
     STACKS,
+    WITH_A_PLUGIN,
     configuration,
     plan,
     preview,
@@ -79,7 +79,7 @@ def test_the_objects_are_those_that_the_program_registers(stack: str, edit: str)
     by_the_sdk = {"compat": "true"}
     wanted = {name: {**told, **by_the_sdk} for name, told in releases(plan(stack, EDITS[edit])).items()}
     assert {s.name: dict(s.inputs) for s in charts} == wanted
-    assert bool(charts) == (stack in BEHIND_A_GATEWAY)
+    assert bool(charts) == (stack in WITH_A_PLUGIN)
     steps = [s for s in registered if s not in charts]
     theirs = {Name(s.inputs["kind"], s.name): dict(s.inputs) for s in steps}
     assert ours.keys() == theirs.keys()

@@ -10,6 +10,9 @@ from stacks.planning.clusters.driver import common
 from stacks.planning.draft import Inputs, Notes
 from stacks.settings import EmbeddedCluster
 
+_OF_MODULES = ("lab.local/envoy-gateway:", "lab.local/coredns:")
+_MODULES_TAKE = "once; about ten minutes on two processors"
+
 
 class Embedded:
     """For trials, CI and machines that reach package registries only."""
@@ -61,9 +64,7 @@ class Embedded:
                 root=False,
                 note="from their releases, or built from Go modules where these cannot be reached",
             ),
-            HostChange(
-                kind="build", what=f"{_counted('the image', plan.images)} from Debian and PyPI packages", root=True
-            ),
+            *_image_changes(plan.images),
             HostChange(
                 kind="network", what=f"a network namespace, one veth pair at {plan.address}, two routes", root=True
             ),
@@ -95,8 +96,17 @@ class Embedded:
         return inputs.settings.model_cache.path
 
 
-def _counted(what: str, found: tuple[str, ...]) -> str:
-    return f"{what}{'s' * (len(found) > 1)} {', '.join(found)}"
+def _image_changes(images: tuple[str, ...]) -> list[HostChange]:
+    modules = [name for name in images if name.startswith(_OF_MODULES)]
+    packages = [name for name in images if name not in modules]
+    found = [(packages, "from Debian and PyPI packages", None), (modules, "from Go modules", _MODULES_TAKE)]
+    return [
+        HostChange(
+            kind="build", what=f"the image{'s' * (len(names_) > 1)} {', '.join(names_)} {source}", root=True, note=note
+        )
+        for names_, source, note in found
+        if names_
+    ]
 
 
 def _images(inputs: Inputs) -> list[str]:
