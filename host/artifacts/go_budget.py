@@ -50,6 +50,7 @@ COSTS: Final[dict[str, Cost]] = {
     "kubelet": Cost(27, 1.5),
     "kube-proxy": Cost(10, 1.3),
     "kubectl": Cost(37, 0.9),
+    "kube-network-policies": Cost(153, 0.9),
 }
 
 

@@ -70,6 +70,11 @@ class EmbeddedPlan(KubernetesPlan):
     addons: tuple[Literal["dns", "gateway-definitions"], ...] = Field(
         default=(), exclude_if=lambda value: not value, description="what the cluster has beside Kubernetes itself"
     )
+    network_policies: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="the version of kube-network-policies that enforces NetworkPolicies; None: nothing does",
+    )
 
 
 class PodsPlan(Part):

@@ -129,9 +129,10 @@ def _decide(inputs: Inputs) -> tuple[Plan | None, list[str]]:
     linux_memory = linux_memory_gib(settings.machine, inputs.catalog, notes)
     driver = DRIVERS[settings.cluster.driver]
     cluster = driver.plan(inputs, linux_memory, notes)
-    if isinstance(cluster, KubernetesPlan) and not driver.enforces_network_policy:
+    enforced = driver.enforces_network_policy(inputs)
+    if isinstance(cluster, KubernetesPlan) and not enforced:
         value, reason = "stored, not enforced", "nothing filters what pods send to each other"
-        if driver.enforces_network_policy is None:
+        if enforced is None:
             value, reason = "stored; enforced or not is unknown", "no API tells what the cluster's network filters"
         reason += ": the policies take effect on a network that enforces them"
         notes.decide("cluster.networkPolicy", value, "degraded", f"the network of {driver.name}", reason)

@@ -33,6 +33,11 @@ class EmbeddedCluster(Cluster):
         le=63,
         description="Which private address block the cluster uses; clusters side by side need different ones.",
     )
+    network_policies: Literal["stored", "enforced"] = Field(
+        default="stored",
+        description="Whether NetworkPolicies hold. `enforced` builds kube-network-policies first (two to five minutes "
+        "on two processors, once for each version), and each `up` shows a refused connection.",
+    )
 
 
 class MinikubeCluster(Cluster):

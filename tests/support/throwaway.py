@@ -56,7 +56,6 @@ class Paper:
     name: ClassVar[str] = "paper"
     title: ClassVar[str] = "a cluster on paper"
     deployable: ClassVar[bool] = False
-    enforces_network_policy: ClassVar[bool] = True
     nvidia_runtime: ClassVar[NvidiaRuntime | None] = "docker"
     provider_fact: ClassVar[str] = "minikube.kubernetesProvider"
     eviction_fact: ClassVar[str] = "eviction.minikube"
@@ -69,6 +68,9 @@ class Paper:
 
     def host_changes(self, inputs: Inputs, plan: PaperPlan) -> list[HostChange]:
         return [HostChange(kind="cluster", what=f"{plan.pages} pages are folded", root=False)]
+
+    def enforces_network_policy(self, inputs: Inputs) -> bool:
+        return True
 
     def node_memory(self, inputs: Inputs, linux_memory: float) -> float:
         return linux_memory

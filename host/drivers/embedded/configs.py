@@ -11,6 +11,7 @@ from host.drivers.embedded.layout import Layout
 
 PAUSE_NAME = "lab.local/pause"
 CLIENTS = ("kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
+RUNTIME_SOCKET = "/run/containerd/nri.sock"
 
 
 def rendered(layout: Layout, *, pause_image: str, cni_plugins: Path) -> dict[Path, str]:
@@ -26,7 +27,8 @@ def rendered(layout: Layout, *, pause_image: str, cni_plugins: Path) -> dict[Pat
         # is one.
         folder / "resolv.conf": "options timeout:1\n",
     }
-    files.update({folder / f"{client}.kubeconfig": pki.kubeconfig(layout, client, client) for client in CLIENTS})
+    clients = (*CLIENTS, pki.POLICIES) if layout.plan.network_policies else CLIENTS
+    files.update({folder / f"{client}.kubeconfig": pki.kubeconfig(layout, client, client) for client in clients})
     return files
 
 
@@ -85,12 +87,24 @@ def admission() -> str:
 def containerd(layout: Layout, *, pause_image: str, cni_plugins: Path) -> str:
     """containerd 2's configuration; its state lies on a path that the mount namespace makes the cluster's own."""
     quoted = json.dumps
+    # What enforces policies learns from NRI which pod an address belongs to before the pod's first packet; the API
+    # server tells it later. No plugin of the machine's own containerd is started: the folders are the cluster's.
+    plugins, nri = ', "io.containerd.nri.v1.nri"', ""
+    if layout.plan.network_policies:
+        plugins = ""
+        nri = f"""
+[plugins.'io.containerd.nri.v1.nri']
+disable = false
+socket_path = {quoted(RUNTIME_SOCKET)}
+plugin_path = {quoted(str(layout.config / "nri"))}
+plugin_config_path = {quoted(str(layout.config / "nri"))}
+"""
     return f"""version = 3
 root = {quoted(str(layout.images))}
 state = "/run/containerd"
 oom_score = 0
 disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.nri.v1.nri"]
+  "io.containerd.snapshotter.v1.devmapper"{plugins}]
 
 [grpc]
 address = "/run/containerd/containerd.sock"
@@ -116,11 +130,11 @@ SystemdCgroup = false
 [plugins.'io.containerd.grpc.v1.cri']
 disable_tcp_service = true
 stream_server_address = "127.0.0.1"
-"""
+{nri}"""
 
 
 def cni(layout: Layout) -> str:
-    """The bridge network of the one node; it enforces no NetworkPolicy."""
+    """The bridge network of the one node; it enforces no NetworkPolicy by itself."""
     return _json({
         "cniVersion": "1.0.0", "name": "lab",
         "plugins": [

@@ -11,7 +11,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from host.drivers.embedded import addons, api, cgroups, configs, images, namespaces, ownership, pki, programs
+from host.drivers.embedded import (
+    addons,
+    api,
+    cgroups,
+    configs,
+    images,
+    namespaces,
+    ownership,
+    pki,
+    policies,
+    programs,
+    proof,
+)
 from host.drivers.embedded.layout import Layout, owner
 from host.drivers.embedded.observe import look, node_problem
 from host.drivers.embedded.parts import Parts
@@ -29,6 +41,13 @@ _BINDINGS = {
     "local-ai-lab:kubelet-client": ("system:kubelet-api-admin", {"kind": "User", "name": "kube-apiserver"}),
     "local-ai-lab:admins": ("cluster-admin", {"kind": "Group", "name": pki.ADMINS}),
 }
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+# What kube-network-policies reads, and all that it may.
+_POLICIES_BINDING = {pki.POLICIES_USER: (pki.POLICIES_USER, {"kind": "User", "name": pki.POLICIES_USER})}
+_POLICIES_RULES = [
+    {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["list", "watch"]},
+]
 
 
 class Converging:
@@ -58,11 +77,16 @@ class Converging:
         self.changes += [f"imported {name}" for name in images.ensure_images(layout, self._parts)]
         self._permissions()
         self._await("system namespace", supervisor, wanted["kube-apiserver"], self._system_namespace)
-        self._start(supervisor, [wanted[n] for n in programs.SECOND])
-        for name in ("etcd", *programs.SECOND):
+        self._filter(supervisor)
+        second = programs.second(layout.plan)
+        self._start(supervisor, [wanted[n] for n in second])
+        for name in ("etcd", *second):
             self._await(name, supervisor, wanted[name], functools.partial(self._inside_ready, name))
         self._await("node", supervisor, wanted["kubelet"], lambda: node_problem(layout))
         self._await("controllers", supervisor, wanted["kube-controller-manager"], self._controllers_ready)
+        if layout.plan.network_policies:
+            with step("showing that NetworkPolicies hold"):
+                proof.show(layout, self._parts)
         self.changes += addons.ensure(layout)
         self._record(epoch)
 
@@ -95,6 +119,28 @@ class Converging:
             for name in programs.readers(self._layout, path):
                 supervisor.forget_digest(name)
             files.write_atomic(path, text, 0o600)
+
+    def _filter(self, supervisor: Supervisor) -> None:
+        """The rules of NetworkPolicies, before the first pod; what is left of them where the stack wants them no more
+        goes.
+        """
+        name, mark = pki.POLICIES, self._layout.state / "network-policies"
+        if self._layout.plan.network_policies:
+            mark.touch()
+            if policies.apply(self._layout, self._parts):
+                self.changes.append("wrote the rules of NetworkPolicies")
+            own, runtime = supervisor.find(name), supervisor.find("containerd")
+            if own and runtime and own.started < runtime.started:  # it has lost its connection and asks for no other
+                supervisor.forget_digest(name)
+        elif mark.exists():
+            policies.remove(self._layout, self._parts)
+            supervisor.stop(name, grace=3.0)
+            proof.remove(self._layout)
+            for path in ("clusterrolebindings", "clusterroles"):
+                with contextlib.suppress(api.ApiError):
+                    api.request(self._layout, "DELETE", f"{_RBAC}/{path}/{pki.POLICIES_USER}")
+            mark.unlink()
+            self.changes.append("removed the rules of NetworkPolicies")
 
     def _start(self, supervisor: Supervisor, wanted: list[Program]) -> None:
         for program in wanted:
@@ -162,8 +208,13 @@ class Converging:
         return ""
 
     def _permissions(self) -> None:
-        path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
-        for name, (role, subject) in _BINDINGS.items():
+        path, enforcing = f"{_RBAC}/clusterrolebindings", bool(self._layout.plan.network_policies)
+        if enforcing:
+            api.apply(self._layout, f"{_RBAC}/clusterroles", {
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+                "metadata": {"name": pki.POLICIES_USER}, "rules": _POLICIES_RULES,
+            })  # fmt: skip
+        for name, (role, subject) in {**_BINDINGS, **(_POLICIES_BINDING if enforcing else {})}.items():
             with contextlib.suppress(api.ApiError):
                 api.request(self._layout, "GET", f"{path}/{name}")
                 continue

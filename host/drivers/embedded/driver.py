@@ -10,7 +10,17 @@ from pathlib import Path
 
 from host.artifacts.images import static
 from host.drivers import specification
-from host.drivers.embedded import cgroups, images, namespaces, ownership, parts, preflight, programs, teardown
+from host.drivers.embedded import (
+    cgroups,
+    images,
+    namespaces,
+    ownership,
+    parts,
+    policies,
+    preflight,
+    programs,
+    teardown,
+)
 from host.drivers.embedded.converge import Converging, supervisor
 from host.drivers.embedded.layout import Layout
 from host.drivers.embedded.observe import look, node_problem
@@ -57,8 +67,12 @@ def status(environment: Mapping[str, str]) -> None:
     if os.geteuid() != 0 and (layout.state.exists() or layout.run.exists()):
         specification.as_root("embedded", "status", environment)
     found = supervisor(layout, None, [])
-    running = {name: found.find(name) for name in (*programs.FIRST, *programs.SECOND)}
+    running = {name: found.find(name) for name in programs.of(layout.plan)}
     problems = {name: text for name, text in look(layout).items() if text} if namespaces.present(layout) else {}
+    if layout.plan.network_policies and namespaces.present(layout):
+        made = parts.available(layout.plan, layout.cache)
+        rules = policies.problem(layout, made) if made else "kube-network-policies is not in the cache"
+        problems |= {"network policies": rules} if rules else {}
     if not any(running.values()):
         summary = "stopped" if layout.state.exists() else "absent"
     else:

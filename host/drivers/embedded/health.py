@@ -1,6 +1,6 @@
 """Looks at the listeners on the loopback of a cluster's namespace; run inside it: `python -m
 host.drivers.embedded.health
-PKI_FOLDER`.
+PKI_FOLDER [QUEUE]`, with the number of the queue that kube-network-policies reads where there is one.
 
 Prints one JSON object: program -> "" where it is healthy, else what is wrong. Imports nothing of ours, so that it
 starts at once.
@@ -47,7 +47,19 @@ def look(pki: Path, name: str) -> str:
     return "" if answer.status == 200 else f"{answer.status} {text}"
 
 
+def queue_problem(number: int, table: str) -> str:
+    """What is wrong with a queue, or the empty string; `table` is the kernel's list, a line each: number, reader, ..."""
+    if any(line.split()[:1] == [str(number)] for line in table.splitlines()):
+        return ""
+    return "it does not read its queue: new connections from and to pods are dropped"
+
+
 if __name__ == "__main__":
     with ThreadPoolExecutor(len(_PLACES)) as pool:
         folder = Path(sys.argv[1])
-        print(json.dumps(dict(zip(_PLACES, pool.map(lambda n: look(folder, n), _PLACES), strict=True))))
+        found = dict(zip(_PLACES, pool.map(lambda n: look(folder, n), _PLACES), strict=True))
+    for number in sys.argv[2:]:
+        queues = Path("/proc/self/net/netfilter/nfnetlink_queue")
+        text = queues.read_text(encoding="utf-8") if queues.exists() else ""
+        found["kube-network-policies"] = queue_problem(int(number), text)
+    print(json.dumps(found))

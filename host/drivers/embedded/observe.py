@@ -9,6 +9,7 @@ from pathlib import Path
 
 from host.drivers.embedded import api
 from host.drivers.embedded.layout import Layout
+from host.drivers.embedded.programs import QUEUE
 from host.system import command
 
 _FRESH_SECONDS = 40.0
@@ -24,6 +25,7 @@ def look(layout: Layout) -> dict[str, str]:
         "-I",
         Path(__file__).with_name("health.py"),
         layout.pki,
+        *([str(QUEUE)] if layout.plan.network_policies else []),
     ]
     done = command.run(words, timeout=30, check=False)
     try:

@@ -24,10 +24,10 @@ _CONTAINERD = ("containerd", "containerd-shim-runc-v2", "ctr")
 # program that must be found -> package that has it
 _SYSTEM = {"ip": "iproute2", "iptables": "iptables"}
 # The small ones first: a failure of the surroundings shows within a minute and not after ten.
-_ORDER = ("pause", "etcd", "containerd", "kubernetes")
+_ORDER = ("pause", "etcd", "containerd", "network_policies", "kubernetes")
 _RELEASED = ("etcd", "containerd", "kubernetes")
 # Measured on 2 cores in this order, from empty caches, with the download of the modules.
-_BUILD_SECONDS = {"pause": 9, "etcd": 113, "containerd": 148, "kubernetes": 301}
+_BUILD_SECONDS = {"pause": 9, "etcd": 113, "containerd": 148, "network_policies": 93, "kubernetes": 301}
 _ALWAYS = ("runc", "containernetworking-plugins")
 _IPTABLES = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
 
@@ -43,6 +43,7 @@ class Parts:
     etcd: Path
     pause: Path
     debian: Path
+    network_policies: Path | None = None
 
     @property
     def cni_plugins(self) -> Path:
@@ -92,16 +93,23 @@ def modules(plan: EmbeddedPlan) -> dict[str, GoModule]:
         "etcd": GoModule(_GO / "etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, plan.etcd),
         "pause": GoModule(_GO / "pause", {"pause": "."}, "v1"),
     }  # fmt: skip
-    for name, module in (
-        ("kubernetes", "k8s.io/kubernetes"),
-        ("containerd", "github.com/containerd/containerd/v2"),
-        ("etcd", "go.etcd.io/etcd/server/v3"),
+    if plan.network_policies:
+        folder = _GO / "kube-network-policies"
+        found["network_policies"] = GoModule(folder, {folder.name: "."}, plan.network_policies)
+    for name, fact, module in (
+        ("kubernetes", "kubernetes", "k8s.io/kubernetes"),
+        ("containerd", "containerd", "github.com/containerd/containerd/v2"),
+        ("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
+        ("network_policies", "networkPolicies", "sigs.k8s.io/kube-network-policies"),
     ):
+        if name not in found:
+            continue
         locked = found[name].required(module)
         if locked != found[name].version:
             raise HostError(
-                f"the plan wants {name} {found[name].version}, this release has the checksums of {locked} only",
-                remedy=f"in stacks/catalog/compatibility.yaml: embedded.{name}: {locked}; or see docs/extending.md "
+                f"the plan wants {found[name].name} {found[name].version}, this release has the checksums of {locked} "
+                "only",
+                remedy=f"in stacks/catalog/compatibility.yaml: embedded.{fact}: {locked}; or see docs/extending.md "
                 f"on a new version",
             )
     return found
@@ -126,10 +134,11 @@ def make(plan: EmbeddedPlan, cache: Path) -> Parts:
     prefix = debian.unpack(packages(), cache)
     with files.lock(prefix.with_name(f".{prefix.name}.tools"), what="the private prefix"):
         _make_tools(prefix)
-    found = {name: _there(name, wanted[name], cache) or _released(name, wanted[name].version, cache) for name in _ORDER}
-    if missing := [name for name in _ORDER if found[name] is None]:
+    order = [name for name in _ORDER if name in wanted]
+    found = {name: _there(name, wanted[name], cache) or _released(name, wanted[name].version, cache) for name in order}
+    if missing := [name for name in order if found[name] is None]:
         minutes = max(1, round(sum(_BUILD_SECONDS[name] for name in missing) / 60))
-        programs = ", ".join(f"{name} {wanted[name].version}" for name in missing)
+        programs = ", ".join(f"{wanted[name].name} {wanted[name].version}" for name in missing)
         _say(f"building from Go modules: {programs}; about {minutes} min on 2 cores")
     folders = {name: folder or go_modules.build(wanted[name], cache) for name, folder in found.items()}
     return Parts(**folders, debian=prefix)

@@ -33,6 +33,7 @@ _DAYS = 365
 _RENEW_DAYS = 60
 _AUTHORITY_DAYS = 3650
 ADMINS = "local-ai-lab:admins"
+POLICIES, POLICIES_USER = "kube-network-policies", "local-ai-lab:network-policies"
 _Extensions = list[tuple[x509.ExtensionType, bool]]  # true: critical, a reader must understand it
 
 
@@ -79,6 +80,7 @@ def certificates(layout: Layout) -> tuple[Certificate, ...]:
     local = ("localhost", "127.0.0.1")
     kubernetes = ("kubernetes", *(f"kubernetes.default{rest}" for rest in ("", ".svc", ".svc.cluster.local")))
     api_server = (*kubernetes, *local, address, layout.kubernetes_service)
+    enforcing = (Certificate(POLICIES, "ca", POLICIES_USER),) if layout.plan.network_policies else ()
     return (
         Certificate("ca", "", f"{cluster} cluster"),
         Certificate("etcd-ca", "", f"{cluster} etcd"),
@@ -94,6 +96,7 @@ def certificates(layout: Layout) -> tuple[Certificate, ...]:
         Certificate("kubelet", "ca", f"system:node:{node}", "system:nodes", serves=(node, address)),
         Certificate("bootstrap", "ca", "local-ai-lab-bootstrap", "system:masters"),
         Certificate("admin", "ca", "local-ai-lab", ADMINS),
+        *enforcing,
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from host.drivers.embedded import pki
+from host.drivers.embedded import configs, pki
 from host.drivers.embedded.layout import Layout
 from host.drivers.embedded.parts import Parts
 from host.drivers.embedded.supervise import Program
+from stacks.plan import EmbeddedPlan
 
 FIRST = ("etcd", "containerd", "kube-apiserver")
 SECOND = ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+QUEUE = 98  # of the kernel, in the cluster's network namespace: any number does
 # Seconds between SIGTERM and SIGKILL when one is restarted. The API server waits for its watchers, so it is not asked
 # for long.
 GRACE = {"etcd": 10.0, "containerd": 10.0, "kube-apiserver": 5.0, "kubelet": 5.0}
@@ -37,7 +39,18 @@ _FILES = {
     "kube-scheduler": ("kube-scheduler.kubeconfig",),
     "kubelet": ("kubelet.json", "kubelet.kubeconfig", "resolv.conf"),
     "kube-proxy": ("kube-proxy.json", "kube-proxy.kubeconfig"),
+    pki.POLICIES: (f"{pki.POLICIES}.kubeconfig",),
 }
+
+
+def second(plan: EmbeddedPlan) -> tuple[str, ...]:
+    """The programs that start once the API server and containerd answer."""
+    return (pki.POLICIES, *SECOND) if plan.network_policies else SECOND
+
+
+def of(plan: EmbeddedPlan) -> tuple[str, ...]:
+    """All programs of a cluster, in the order in which they start."""
+    return (*FIRST, *second(plan))
 
 
 def readers(layout: Layout, path: Path) -> list[str]:
@@ -56,6 +69,8 @@ def all_programs(layout: Layout, parts: Parts, rendered: dict[Path, str]) -> dic
         "kubelet": [str(parts.kubernetes / "kubelet"), *_kubelet(layout)],
         "kube-proxy": [str(parts.kubernetes / "kube-proxy"), f"--config={layout.config / 'kube-proxy.json'}"],
     }
+    if parts.network_policies:
+        words[pki.POLICIES] = [str(parts.network_policies / pki.POLICIES), *_network_policies(layout)]
     reads = {
         name: {
             **{file: rendered[layout.config / file] for file in _FILES.get(name, ())},
@@ -63,7 +78,7 @@ def all_programs(layout: Layout, parts: Parts, rendered: dict[Path, str]) -> dic
         }
         for name in words
     }
-    return {name: Program(name, words[name], reads[name]) for name in (*FIRST, *SECOND)}
+    return {name: Program(name, words[name], reads[name]) for name in of(layout.plan)}
 
 
 def _etcd(layout: Layout) -> list[str]:
@@ -133,4 +148,11 @@ def _kubelet(layout: Layout) -> list[str]:
     return [
         f"--config={layout.config / 'kubelet.json'}", f"--kubeconfig={layout.config / 'kubelet.kubeconfig'}",
         f"--hostname-override={layout.plan.node}", f"--node-ip={layout.plan.address}",
+    ]  # fmt: skip
+
+
+def _network_policies(layout: Layout) -> list[str]:
+    return [
+        f"--kubeconfig={layout.config / pki.POLICIES}.kubeconfig", f"--node={layout.plan.node}", f"--queue={QUEUE}",
+        f"--runtime={configs.RUNTIME_SOCKET}",
     ]  # fmt: skip

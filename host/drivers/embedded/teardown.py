@@ -24,7 +24,7 @@ def remove(layout: Layout, *, by_stack: bool) -> None:
     """
     found = supervisor(layout, None, [])
     # The kubelet first, else it starts again what we stop. Nothing is asked politely: the data goes with the programs.
-    for name in reversed((*programs.FIRST, *programs.SECOND)):
+    for name in reversed(programs.of(layout.plan)):
         found.stop(name, grace=0)
     left = cgroups.kill(layout, seconds=15)
     namespaces.disconnect(layout)

@@ -19,7 +19,6 @@ class Docker:
     name: ClassVar[str] = "docker"
     title: ClassVar[str] = "containers of plain Docker, without Kubernetes"
     deployable: ClassVar[bool] = True
-    enforces_network_policy: ClassVar[bool | None] = False
     nvidia_runtime: ClassVar[NvidiaRuntime | None] = "docker"
     provider_fact: ClassVar[str] = ""
     eviction_fact: ClassVar[str] = "eviction.docker"
@@ -100,6 +99,10 @@ class Docker:
     def system_memory(self, inputs: Inputs) -> float:
         """The Docker daemon and the system."""
         return inputs.catalog.number("docker.hostGiB")
+
+    def enforces_network_policy(self, inputs: Inputs) -> bool:  # noqa: ARG002
+        """There are none."""
+        return False
 
     def node_disk(self, inputs: Inputs) -> tuple[float, str]:
         """The engine's image, which is pulled, or is built, handed over and unpacked by Docker."""

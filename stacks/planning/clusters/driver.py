@@ -14,8 +14,7 @@ from stacks.planning.draft import Inputs, Notes, gib
 class ClusterDriver(Protocol):
     """The pure half of one driver: `name` is what stack files, plans and `python -m host` call it.
 
-    `deployable`: whether this version makes such clusters. `enforces_network_policy`: whether its network does;
-    None where nobody can know.
+    `deployable`: whether this version makes such clusters.
     `nvidia_runtime`: the container runtime of the machine that must know the NVIDIA runtime; None where no GPU is used,
     and where the nodes are somebody else's to set up.
     `provider_fact`, `eviction_fact`: where the catalogue has the version of Pulumi's Kubernetes provider, and the part
@@ -25,7 +24,6 @@ class ClusterDriver(Protocol):
     name: ClassVar[str]
     title: ClassVar[str]
     deployable: ClassVar[bool]
-    enforces_network_policy: ClassVar[bool | None]
     nvidia_runtime: ClassVar[NvidiaRuntime | None]
     provider_fact: ClassVar[str]
     eviction_fact: ClassVar[str]
@@ -41,6 +39,9 @@ class ClusterDriver(Protocol):
 
     def system_memory(self, inputs: Inputs) -> float:
         """RAM in GiB that the machine and the cluster's own parts keep from pods."""
+
+    def enforces_network_policy(self, inputs: Inputs) -> bool | None:
+        """Whether the cluster's network enforces NetworkPolicies; None where nobody can know."""
 
     def node_disk(self, inputs: Inputs) -> tuple[float, str]:
         """Disk in GiB that the cluster and its images take, and what that is, in words."""

@@ -20,7 +20,6 @@ class Embedded:
     name: ClassVar[str] = "embedded"
     title: ClassVar[str] = "upstream Kubernetes from Go modules, on Debian-like Linux"
     deployable: ClassVar[bool] = True
-    enforces_network_policy: ClassVar[bool | None] = False
     nvidia_runtime: ClassVar[NvidiaRuntime | None] = None
     provider_fact: ClassVar[str] = "embedded.kubernetesProvider"
     eviction_fact: ClassVar[str] = "eviction.embedded"
@@ -38,6 +37,15 @@ class Embedded:
             kubernetes.source,
             f"with containerd {containerd.value} and etcd {etcd.value}",
         )
+        enforcing = catalog.fact("embedded.networkPolicies") if self.enforces_network_policy(inputs) else None
+        if enforcing:
+            notes.decide(
+                "cluster.networkPolicy",
+                "enforced",
+                "stated",
+                "stack file",
+                f"by kube-network-policies {enforcing.value}; `up` shows a refused connection before it says so",
+            )
         return EmbeddedPlan(
             name=names.cluster_name(inputs.stack),
             **common(inputs, self),
@@ -48,10 +56,12 @@ class Embedded:
             slot=_settings(inputs).slot,
             images=tuple(catalog.images[name].reference for name in _images(inputs)),
             addons=_addons(inputs),
+            network_policies=str(enforcing.value) if enforcing else None,
         )
 
     def host_changes(self, inputs: Inputs, plan: EmbeddedPlan) -> list[HostChange]:  # noqa: ARG002
         """Programs, the image, a network namespace, the plan."""
+        enforcing = f", kube-network-policies {plan.network_policies}" if plan.network_policies else ""
         return [
             HostChange(
                 kind="package",
@@ -60,7 +70,8 @@ class Embedded:
             ),
             HostChange(
                 kind="build",
-                what=f"Kubernetes {plan.kubernetes}, containerd {plan.containerd}, etcd {plan.etcd} into the cache",
+                what=f"Kubernetes {plan.kubernetes}, containerd {plan.containerd}, etcd {plan.etcd}{enforcing} into "
+                "the cache",
                 root=False,
                 note="from their releases, or built from Go modules where these cannot be reached",
             ),
@@ -81,7 +92,12 @@ class Embedded:
 
     def system_memory(self, inputs: Inputs) -> float:
         """The cluster's own parts."""
-        return inputs.catalog.number("embedded.systemGiB")
+        enforcing = inputs.catalog.number("embedded.networkPoliciesGiB") if self.enforces_network_policy(inputs) else 0
+        return inputs.catalog.number("embedded.systemGiB") + enforcing
+
+    def enforces_network_policy(self, inputs: Inputs) -> bool:
+        """Where the stack file asks for it."""
+        return _settings(inputs).network_policies == "enforced"
 
     def node_disk(self, inputs: Inputs) -> tuple[float, str]:
         """Programs are built, and the image is built and imported, on the machine's own disk."""

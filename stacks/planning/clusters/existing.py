@@ -36,7 +36,6 @@ class Existing:
     name: ClassVar[str] = "existing"
     title: ClassVar[str] = "a cluster that is there already, in one namespace of its own"
     deployable: ClassVar[bool] = True
-    enforces_network_policy: ClassVar[bool | None] = None
     nvidia_runtime: ClassVar[NvidiaRuntime | None] = None
     provider_fact: ClassVar[str] = "existing.kubernetesProvider"
     eviction_fact: ClassVar[str] = "eviction.existing"
@@ -117,6 +116,10 @@ class Existing:
         """What a node keeps: a share that falls with its size, and the cluster's own pods."""
         machine, catalog = inputs.settings.machine, inputs.catalog
         return _reserved(float(machine.memory_gib), catalog) + catalog.number("existing.daemonsGiB")
+
+    def enforces_network_policy(self, inputs: Inputs) -> None:  # noqa: ARG002
+        """No API tells."""
+        return None
 
     def node_disk(self, inputs: Inputs) -> tuple[float, str]:
         """The engine's image; the weights are in the claim."""

@@ -30,7 +30,6 @@ class K3s:
     name: ClassVar[str] = "k3s"
     title: ClassVar[str] = "K3s, as a systemd service of the machine"
     deployable: ClassVar[bool] = True
-    enforces_network_policy: ClassVar[bool | None] = True
     nvidia_runtime: ClassVar[NvidiaRuntime | None] = "k3s"
     provider_fact: ClassVar[str] = "k3s.kubernetesProvider"
     eviction_fact: ClassVar[str] = "eviction.k3s"
@@ -91,6 +90,10 @@ class K3s:
     def system_memory(self, inputs: Inputs) -> float:
         """K3s' own parts, and what is left to the machine."""
         return inputs.catalog.number("k3s.systemGiB") + inputs.catalog.number("k3s.hostGiB")
+
+    def enforces_network_policy(self, inputs: Inputs) -> bool:  # noqa: ARG002
+        """K3s brings a controller that does."""
+        return True
 
     def node_disk(self, inputs: Inputs) -> tuple[float, str]:
         """The engine's image."""

@@ -21,7 +21,6 @@ class Minikube:
     name: ClassVar[str] = "minikube"
     title: ClassVar[str] = "a minikube profile on its Docker driver, with GPUs"
     deployable: ClassVar[bool] = True
-    enforces_network_policy: ClassVar[bool | None] = True
     nvidia_runtime: ClassVar[NvidiaRuntime | None] = "docker"
     provider_fact: ClassVar[str] = "minikube.kubernetesProvider"
     eviction_fact: ClassVar[str] = "eviction.minikube"
@@ -116,6 +115,10 @@ class Minikube:
     def system_memory(self, inputs: Inputs) -> float:
         """The cluster's own parts, and what is left to the machine and its Docker daemon."""
         return inputs.catalog.number("minikube.systemGiB") + inputs.catalog.number("minikube.hostGiB")
+
+    def enforces_network_policy(self, inputs: Inputs) -> bool:  # noqa: ARG002
+        """Calico does."""
+        return True
 
     def node_disk(self, inputs: Inputs) -> tuple[float, str]:
         """The engine's image."""
