@@ -33,16 +33,23 @@ class Cluster:
 
     root = ROOT
 
-    def __init__(self, stack: str, slot: int, images: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, stack: str, slot: int, images: tuple[str, ...] = (), network_policies: str | None = None
+    ) -> None:
         name = f"{names.PART_OF}-{stack}"
         self.plan = EmbeddedPlan(
             name=name, kubeconfig=names.kubeconfig(stack), identifier=names.cluster_identifier(stack), node=name,
             kubernetes="v1.36.3", containerd="v2.4.2", etcd="v3.7.3", address=names.embedded_node_address(slot),
             slot=slot, images=images,
-            provider="4.25.0", namespace=names.namespace(stack),
+            provider="4.25.0", namespace=names.namespace(stack), network_policies=network_policies,
         )  # fmt: skip
         self.layout = Layout(stack, self.plan)
         self.seconds = 0.0
+
+    def change(self, **fields: object) -> None:
+        """Gives the next verbs another plan."""
+        self.plan = self.plan.model_copy(update=fields)
+        self.layout = Layout(self.layout.stack, self.plan)
 
     def host(
         self, verb: str, *, epoch: int = 0, kill_at: int | None = None, fails: bool = False, by_stack: bool = True

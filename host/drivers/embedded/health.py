@@ -48,7 +48,7 @@ def look(pki: Path, name: str) -> str:
 
 
 def queue_problem(number: int, table: str) -> str:
-    """What is wrong with a queue, or the empty string; `table` is the kernel's list, a line each: number, reader, ..."""
+    """What is wrong with a queue, or the empty string; `table` is the kernel's list: number and reader in each line."""
     if any(line.split()[:1] == [str(number)] for line in table.splitlines()):
         return ""
     return "it does not read its queue: new connections from and to pods are dropped"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from host.drivers.embedded import namespaces
 from host.drivers.embedded.layout import Layout
 from host.drivers.embedded.parts import Parts
 from host.drivers.embedded.programs import QUEUE
@@ -30,7 +29,7 @@ def rules(layout: Layout, *, version: int) -> list[str]:
     Replies pass, and what root sends on the node: kubelet's probes, the API server's calls. The cluster has no IPv6
     addresses, so that pods could only meet on link-local ones, which no policy names.
     """
-    if version == 6:  # noqa: PLR2004
+    if version == 6:
         return [f"-A FORWARD -j {_ALL}", f"-A {_ALL} -j DROP"]
     return [
         # to the node itself: the API server too, with its Service's address replaced already
@@ -87,7 +86,7 @@ def _versions() -> tuple[int, ...]:
 
 
 def _setting(version: int) -> str:
-    return _BRIDGE + ("iptables" if version == 4 else "ip6tables")  # noqa: PLR2004
+    return _BRIDGE + ("iptables" if version == 4 else "ip6tables")
 
 
 def _found(layout: Layout, parts: Parts, version: int) -> list[str]:
@@ -109,7 +108,7 @@ def _restore(layout: Layout, parts: Parts, version: int, lines: list[str]) -> No
 
 
 def _program(parts: Parts, version: int, name: str) -> str:
-    name = name if version == 4 else name.replace("ip", "ip6", 1)  # noqa: PLR2004
+    name = name if version == 4 else name.replace("ip", "ip6", 1)
     if not (found := parts.find(name)):
         raise HostError(f"{name} is not there", remedy=f"install the package iptables; or {OFF}")
     return found

@@ -1,8 +1,8 @@
 """Shows that NetworkPolicies hold: one connection that a policy forbids, and one that it allows.
 
-Two throw-away network namespaces are wired to the cluster's bridge by the CNI plugin, as pods are, and the API server is
-told of two pods with their addresses that are never scheduled. No image and no container is needed. The namespaces end
-with us, however we end; addresses and objects that a killed run left are taken back by the next one.
+Two throw-away network namespaces are wired to the cluster's bridge by the CNI plugin, as pods are, and the API server
+is told of two pods with their addresses that are never scheduled. No image and no container is needed. The namespaces
+end with us, however we end; addresses and objects that a killed run left are taken back by the next one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _LABEL = "local-ai-lab/proof"
 _CLIENT, _SERVER = "client", "server"
 _FORBIDDEN, _ALLOWED = 8080, 8081
 _COMMAND_SECONDS = 20.0
+_ABSENT = 404
 # A policy acts within two seconds; a program that has just started reads what there is first.
 _WAIT_SECONDS = 30.0
 _END = Path(__file__).with_name("proof_end.py")
@@ -122,22 +123,24 @@ def _cni(layout: Layout, parts: Parts, verb: str, role: str, pid: int) -> str:
 
 def _make_namespace(layout: Layout) -> None:
     """The namespace of the two pods stays: its end would take longer than all of this."""
-    with contextlib.suppress(api.ApiError):
-        api.request(layout, "GET", f"{_CORE}/serviceaccounts/default")
-        return
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
     deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
+    while time.monotonic() < deadline:
         try:
-            api.apply(layout, "/api/v1/namespaces", document)
-            api.request(layout, "GET", f"{_CORE}/serviceaccounts/default")
-        except api.ApiError:
-            if time.monotonic() > deadline:
+            found = api.request(layout, "GET", _CORE)
+            if "deletionTimestamp" not in found["metadata"]:  # else it goes, since the policies were switched off
+                api.request(layout, "GET", f"{_CORE}/serviceaccounts/default")
+                return
+        except api.ApiError as error:
+            if error.status != _ABSENT:
                 raise
-            time.sleep(0.2)
-        else:
-            return
+            api.apply(layout, "/api/v1/namespaces", document)
+        time.sleep(0.1)
+    raise HostError(
+        f"the namespace {NAMESPACE} has no service account after {_WAIT_SECONDS:.0f} s",
+        remedy=f"run it again; if it stays: kubectl delete namespace {NAMESPACE}",
+    )
 
 
 def _tell(layout: Layout, role: str, address: str) -> None:

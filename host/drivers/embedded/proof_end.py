@@ -1,6 +1,6 @@
 """One end of a connection, in a network namespace of its own: `python proof_end.py hold PORT...` says its process id,
-accepts connections, and ends with the reader of its output; `python proof_end.py ask ADDRESS PORT...` says as JSON which
-ports let it in. Imports nothing of ours.
+accepts connections, and ends with the reader of its output; `python proof_end.py ask ADDRESS PORT...` says as JSON
+which ports let it in. Imports nothing of ours.
 """
 
 from __future__ import annotations

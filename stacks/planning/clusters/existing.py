@@ -117,9 +117,8 @@ class Existing:
         machine, catalog = inputs.settings.machine, inputs.catalog
         return _reserved(float(machine.memory_gib), catalog) + catalog.number("existing.daemonsGiB")
 
-    def enforces_network_policy(self, inputs: Inputs) -> None:  # noqa: ARG002
+    def enforces_network_policy(self, inputs: Inputs) -> None:
         """No API tells."""
-        return None
 
     def node_disk(self, inputs: Inputs) -> tuple[float, str]:
         """The engine's image; the weights are in the claim."""
