@@ -93,7 +93,7 @@ def _await(client: int, address: str, *, forbidden: bool) -> dict[int, bool]:
 @contextlib.contextmanager
 def _end(layout: Layout, parts: Parts, role: str) -> Iterator[tuple[int, str]]:
     """A namespace on the cluster's bridge: the process that holds it, and its address."""
-    words = ["unshare", "--net", sys.executable, "-I", _END, "hold", str(_FORBIDDEN), str(_ALLOWED)]
+    words: list[str | Path] = ["unshare", "--net", sys.executable, "-I", _END, "hold", str(_FORBIDDEN), str(_ALLOWED)]
     with command.piped(words) as said:
         pid = int(said.readline())
         _cni(layout, parts, "DEL", role, pid)  # what a killed run left
@@ -146,16 +146,17 @@ def _make_namespace(layout: Layout) -> None:
 def _tell(layout: Layout, role: str, address: str) -> None:
     """Tells the API server of a pod with this address, which no scheduler takes."""
     hardened = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    name = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": role, "namespace": NAMESPACE}}
+    own = {"name": role, "namespace": NAMESPACE}
+    kind = {"apiVersion": "v1", "kind": "Pod"}
     api.apply(layout, f"{_CORE}/pods", {
-        **name, "metadata": {**name["metadata"], "labels": {_LABEL: role}},
+        **kind, "metadata": {**own, "labels": {_LABEL: role}},
         "spec": {
             "schedulingGates": [{"name": f"{_LABEL}-only"}], "automountServiceAccountToken": False,
             "securityContext": {"runAsNonRoot": True, "runAsUser": 65535, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{"name": role, "image": "lab.local/none", "securityContext": hardened}],
         },
     })  # fmt: skip
-    status = {**name, "status": {"podIP": address, "podIPs": [{"ip": address}]}}
+    status = {**kind, "metadata": own, "status": {"podIP": address, "podIPs": [{"ip": address}]}}
     api.request(layout, "PATCH", f"{_CORE}/pods/{role}/status?fieldManager=local-ai-lab&force=true", status)
 
 
