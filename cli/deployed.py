@@ -63,6 +63,12 @@ class Deployed:
         return plugins(self.plan)
 
     @property
+    def network_policies(self) -> str:
+        """What the plan says of NetworkPolicies, as a line; empty where there is nothing to say."""
+        said = next((d for d in self.plan.decisions if d.name == "cluster.networkPolicy"), None)
+        return f"NetworkPolicies: {said.value} ({said.reason})" if said else ""
+
+    @property
     def folder(self) -> Path:
         """The stack's host state on this machine."""
         return folder(self.stack)

@@ -44,6 +44,8 @@ def run(root: Path, stack: str | None, *, as_json: bool) -> None:
         out.print(f"  {name:24} {said}", markup=False)
     for name, text in (cluster.get("problems") or {}).items():
         out.print(f"  {name}: {text}", markup=False, style="red")
+    if line := target.network_policies:
+        out.print(f"  {line}", markup=False)
     for found in pods:
         out.print(f"  pod {found.pod} {found.problem.what}", markup=False, style="yellow")
         out.print(f"    the cluster says: {found.problem.evidence}", markup=False, style="dim")

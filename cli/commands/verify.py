@@ -45,6 +45,8 @@ def run(root: Path, stack: str, *, as_json: bool, junit: Path | None) -> None:
             mark, style = ("✗", "red") if outcome.finding else ("✓", "")
             out.print(f"{mark} {outcome.name:26} {outcome.finding or outcome.what}", markup=False, style=style)
         out.print(f"\n{len(outcomes)} probes, {len(found)} finding{'s' * (len(found) != 1)}", markup=False)
+        if line := target.network_policies:
+            out.print(f"no probe is a pod; {line}", markup=False)
     sys.exit(1 if found else 0)
 
 

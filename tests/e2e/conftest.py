@@ -21,6 +21,7 @@ from host.drivers.embedded import images, parts, preflight
 from host.drivers.embedded.layout import Layout
 from host.system import command
 from stacks import names
+from stacks.catalog import load
 from stacks.errors import HostError
 from stacks.plan import EmbeddedPlan, canonical
 from tests.conftest import ROOT
@@ -103,6 +104,14 @@ class Cluster:
         built = parts.available(self.plan, self.layout.cache)
         assert built
         return images.pause_reference(built)
+
+
+def policies_version() -> str | None:
+    """The version of kube-network-policies that the catalogue names, where it is built; else None."""
+    version = str(load().fact("embedded.networkPolicies").value)
+    plan = Cluster("e2e-p", 60, network_policies=version).plan
+    cache = Path(_HOME) / ".cache" / names.PART_OF
+    return version if go_modules.built(parts.modules(plan)["network_policies"], cache) else None
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from host.artifacts import go_modules
 from host.drivers.embedded import parts, policies, proof, proof_end
 from host.system import command
 from stacks.catalog import load
 from stacks.errors import HostError
-from tests.e2e.conftest import Cluster
+from tests.e2e.conftest import Cluster, policies_version
 from tests.e2e.test_cluster import _apply, _namespace, _pod, _service
 from tests.support.inventory import difference, inventory
 
@@ -32,8 +31,7 @@ SERVED, NODE_PORT = 8080, 30081
 def cluster() -> Iterator[Cluster]:
     """A cluster that is not there yet and shall enforce policies; whatever the test leaves is removed."""
     made = Cluster("e2e-p", 60, network_policies=str(load().fact("embedded.networkPolicies").value))
-    module = parts.modules(made.plan)["network_policies"]
-    if not go_modules.built(module, made.layout.cache) and os.environ.get("LAB_SLOW") != "1":
+    if not policies_version() and os.environ.get("LAB_SLOW") != "1":
         pytest.skip(f"{PROGRAM} is not built yet, which takes minutes: LAB_SLOW=1 builds it")
     yield made
     made.host("destroy")
