@@ -93,6 +93,7 @@ def test_lab_verify_prints_every_probe_and_its_files_are_for_programs(
         plan=made.model_copy(update={"gateway": front.plan, "models": closed}),
         gateway_access=lambda: None,
         alone=contextlib.nullcontext,
+        network_policies="",
     )
     monkeypatch.setattr(verify, "deployed", lambda root, stack: target)
     monkeypatch.setattr(verify.gateway_files, "keys", lambda stack: front.keys)

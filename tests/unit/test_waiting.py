@@ -106,6 +106,7 @@ def test_pods_that_serve_are_not_listed_and_a_cluster_that_says_nothing_is_an_er
 
 def _status(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, Any], *, as_json: bool) -> None:
     target = SimpleNamespace(
+        network_policies="",
         plan=PLAN, stack=PLAN.stack, require_deployable=lambda: None, recorded=lambda: True, root=None
     )
     monkeypatch.setattr(status, "deployed", lambda *_: target)
