@@ -38,6 +38,7 @@ COSTS: Final[dict[str, Cost]] = {
     "pulumi-resource-command": Cost(140, 1.1),
     "pulumi-resource-kubernetes": Cost(315, 1.4),
     "envoy-gateway": Cost(486, 1.9),
+    "egctl": Cost(375, 1.9),
     "coredns": Cost(160, 1.0),
     "pause": Cost(8, 0.4),
     "etcd": Cost(73, 0.4),
