@@ -85,7 +85,9 @@ def _asked(target: Deployed, plan: GatewayPlan) -> Iterator[Target]:
             engine_host=target.plan.cluster.address,
             closed_ports=tuple(model.port for model in target.plan.models),
         )
-        asked.wait_for(spare)
+        for key in (spare, narrow):
+            if key:
+                asked.wait_for(key)
         yield asked
     finally:
         keys.revoke(_SPARE)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,6 +25,7 @@ from tests.e2e.conftest import Cluster, policies_version
 from tests.e2e.test_up import Lab, _fresh
 from tests.support import stand_in_image
 from tests.support.body_cases import CASES, ERROR_KEYS
+from tests.support.identity_provider import AUDIENCE, ISSUER, IdentityProvider
 from tests.support.inventory import difference
 
 pytestmark = pytest.mark.e2e
@@ -32,7 +34,7 @@ STACK, SLOT = "e2e-gateway", 59
 SPACE = names.namespace(STACK)
 CONTROLLED = ("e2e-controlled", 58)
 """Stack and slot of the one whose Envoy is made by Envoy Gateway."""
-
+IDP = IdentityProvider()
 CHAT = "/v1/chat/completions"
 MODEL, SECOND = "a", "b"
 _KINDS = {"envoy": (STACK, SLOT), "envoy-gateway": CONTROLLED}
@@ -42,7 +44,8 @@ _KINDS = {"envoy": (STACK, SLOT), "envoy-gateway": CONTROLLED}
 def lab(request: pytest.FixtureRequest, tmp_path: Path, stand_in: Path) -> Iterator[Lab]:
     if request.param == "envoy-gateway" and os.environ.get("LAB_SLOW") != "1" and not _built():
         pytest.skip("LAB_SLOW=1 builds Envoy Gateway, which takes ten minutes")
-    yield from two_models(tmp_path / "lab", stand_in, request.param)
+    oidc = {"issuer": ISSUER, "audiences": [AUDIENCE], "jwks": IDP.keys()} if request.param == "envoy" else None
+    yield from two_models(tmp_path / "lab", stand_in, request.param, **({"oidc": oidc} if oidc else {}))
 
 
 def _built() -> bool:
@@ -51,7 +54,7 @@ def _built() -> bool:
     return all(static.still_needed_gib(image.reference, cache) == 0 for image in static.ALL.values())
 
 
-def two_models(folder: Path, stand_in: Path, kind: str = "envoy") -> Iterator[Lab]:
+def two_models(folder: Path, stand_in: Path, kind: str = "envoy", **gateway: Any) -> Iterator[Lab]:
     """A lab with two models of one stand-in each behind a gateway, made and removed."""
     stack, slot = _KINDS[kind]
     for made in _fresh(folder, stack, slot):
@@ -71,6 +74,7 @@ def two_models(folder: Path, stand_in: Path, kind: str = "envoy") -> Iterator[La
             "requestsPerMinute": 10_000,
             "aliases": [{"name": "chat", "models": [{"model": MODEL, "weight": 9}, {"model": SECOND}]}],
             "affinity": {"by": "cookie", "name": "lab-session"},
+            **gateway,
         }
         file.write_text(yaml.safe_dump(told))
         with stand_in_image.offered(made.folder, stand_in):
@@ -109,6 +113,8 @@ def test_two_models_behind_one_gateway(lab):
 
     _routed_as_documented(lab, base, Path(told["authority"]))
     _rotated_under_load(lab, cluster, base, Path(told["authority"]))
+    if lab.stack == STACK:
+        _tokens_and_a_key_of_one_model(lab, base, Path(told["authority"]))
     _nothing_secret_in_the_state(lab)
     assert lab("verify", lab.stack, "--json")["findings"] == 0  # a Secret that changed is none of Pulumi's changes
     assert set(lab.up()["summary"]) == {"same"}
@@ -205,6 +211,26 @@ def _rotated_under_load(lab: Lab, cluster: Cluster, base: str, authority: Path) 
     assert set(restarts.split()) == {"0"}
     seconds = [round(value, 2) for value in (*added, taken, refused, revoked)]
     print(f"{len(statuses)} requests with a valid key, none failed; seconds after the command: {seconds}")
+
+
+def _tokens_and_a_key_of_one_model(lab: Lab, base: str, authority: Path) -> None:
+    trust = ssl.create_default_context(cafile=str(authority))
+
+    def ask(credential: str, model: str) -> int:
+        with httpx.Client(base_url=base, verify=trust, trust_env=False, timeout=30) as client:
+            headers = {"authorization": f"Bearer {credential}"}
+            return client.post(CHAT, json={"model": model, "messages": []}, headers=headers).status_code
+
+    assert [ask(IDP.token(name), SECOND) for name in ("RS256", "ES256")] == [200, 200]
+    assert [ask(IdentityProvider().token(), SECOND), ask(IDP.token(exp=1), SECOND)] == [401, 401]
+    guest = lab("keys", lab.stack, "add", "guest", "--model", SECOND, "--json")["key"]
+    end = time.monotonic() + 60
+    while ask(guest, SECOND) != 200:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert (ask(guest, MODEL), ask(guest, "chat")) == (403, 403)
+    lab("keys", lab.stack, "revoke", "guest", "--json")
+    print("tokens of RS256 and ES256 are taken, a stranger's and an old one are not; a key asks its model alone")
 
 
 def _nothing_secret_in_the_state(lab: Lab) -> None:
