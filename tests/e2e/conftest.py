@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from host.artifacts import go_modules
-from host.drivers.embedded import images, parts, preflight
+from host.drivers.embedded import images, parts, preflight, proof_end
 from host.drivers.embedded.layout import Layout
 from host.system import command
 from stacks import names
@@ -94,6 +94,26 @@ class Cluster:
 
     def pid(self, program: str) -> int:
         return int(self.host("status")["programs"][program]["pid"])
+
+    def reaches(self, pod: str, address: str, port: int, namespace: str = "e2e") -> bool:
+        """Whether a connection can be made from a pod, or from the `node`."""
+        inside = f"--net={self._network_of(pod, namespace)}"
+        words = ["nsenter", inside, "--", sys.executable, "-I", proof_end.__file__, "ask", address, str(port)]
+        return bool(json.loads(command.run(words, timeout=20).stdout)[str(port)])
+
+    def inside(self, pod: str, *words: str, namespace: str = "e2e") -> str:
+        """What a program says in the network namespace of a pod."""
+        return command.run(["nsenter", f"--net={self._network_of(pod, namespace)}", *words], timeout=20).stdout
+
+    def _network_of(self, pod: str, namespace: str) -> str:
+        if pod == "node":
+            return str(self.layout.network_namespace)
+        uid = self.kubectl("get", "pod", "-n", namespace, pod, "-o", "jsonpath={.metadata.uid}")
+        for found in Path("/proc").glob("[0-9]*/cgroup"):
+            with contextlib.suppress(OSError):
+                if f"pod{uid}" in found.read_text():
+                    return f"/proc/{found.parent.name}/ns/net"
+        raise AssertionError(f"no process of {pod}")
 
     def containerd_import(self, archive: Path) -> None:
         built = parts.available(self.plan, self.layout.cache)

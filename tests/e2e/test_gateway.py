@@ -111,6 +111,8 @@ def test_two_models_behind_one_gateway(lab):
     assert set(again["summary"]) == {"same"}
     print("again", again["seconds"], "s")
 
+    if policies_version():
+        _engines_meet_nobody(cluster)
     _routed_as_documented(lab, base, Path(told["authority"]))
     _rotated_under_load(lab, cluster, base, Path(told["authority"]))
     if lab.stack == STACK:
@@ -156,6 +158,17 @@ def _routed_as_documented(lab: Lab, base: str, authority: Path) -> None:
         print(f"{len(CASES)} cases; {parts[MODEL] / 20:.1f} % of 2,000 to nine parts of ten; 200 of a session: {same}")
         assert len(same) == 1
     lab("keys", lab.stack, "revoke", "cases", "--json")
+
+
+def _engines_meet_nobody(cluster: Cluster) -> None:
+    """The stack's own policies: an engine reaches neither the other one nor the API server, which the node reaches."""
+    space = cluster.plan.namespace
+    pods = json.loads(cluster.kubectl("get", "pods", "-n", space, "-o", "json"))["items"]
+    of = {pod["metadata"]["labels"].get("app.kubernetes.io/name"): pod for pod in pods}
+    engine, other = of[MODEL]["status"]["podIP"], of[SECOND]["metadata"]["name"]
+    assert cluster.reaches("node", engine, names.HTTP_PORT)
+    assert not cluster.reaches(other, engine, names.HTTP_PORT, space)
+    assert not cluster.reaches(other, cluster.plan.address, 6443, space)
 
 
 def _until(done: Callable[[], bool]) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from host.drivers.embedded import parts, policies, proof, proof_end
+from host.drivers.embedded import parts, policies, proof
 from host.system import command
 from stacks.catalog import load
 from stacks.errors import HostError
 from tests.e2e.conftest import Cluster, policies_version
 from tests.e2e.test_cluster import _apply, _namespace, _pod, _service
 from tests.support.inventory import difference, inventory
+from tests.support.kill_points import chosen
 
 pytestmark = pytest.mark.e2e
 
@@ -58,27 +58,10 @@ def _of(cluster, pod, path):
     return cluster.kubectl("get", "pod", "-n", "e2e", pod, "-o", f"jsonpath={{{path}}}")
 
 
-def _net(cluster, pod):
-    """The network namespace of a pod, or of the node."""
-    if pod == "node":
-        return str(cluster.layout.network_namespace)
-    uid = _of(cluster, pod, ".metadata.uid")
-    for found in Path("/proc").glob("[0-9]*/cgroup"):
-        with contextlib.suppress(OSError):
-            if f"pod{uid}" in found.read_text():
-                return f"/proc/{found.parent.name}/ns/net"
-    raise AssertionError(f"no process of {pod}")
-
-
-def _reaches(cluster, pod, address, port=SERVED):
-    words = ["nsenter", f"--net={_net(cluster, pod)}", "--", sys.executable, "-I", proof_end.__file__, "ask", address]
-    return json.loads(command.run([*words, str(port)], timeout=20).stdout)[str(port)]
-
-
 def _soon(cluster, wanted, *call):
     """Whether a connection succeeds as `wanted` within the seconds that a change of policies may take."""
     deadline = time.monotonic() + 10
-    while (found := _reaches(cluster, *call)) != wanted and time.monotonic() < deadline:
+    while (found := cluster.reaches(*call)) != wanted and time.monotonic() < deadline:
         time.sleep(0.1)
     return found == wanted
 
@@ -115,46 +98,46 @@ def test_a_policy_refuses_and_allows_real_pods_and_a_dead_program_lets_nobody_in
 
     # no policy: everybody is let in
     for who in ("friend", "other", "node"):
-        assert _soon(cluster, True, who, echo), who
+        assert _soon(cluster, True, who, echo, SERVED), who
     assert _answers(node_port)
 
     # denied by default, then allowed for one
     _apply(cluster, _policy("deny", {}, ["Ingress"]))
-    assert _soon(cluster, False, "friend", echo)
-    assert not _reaches(cluster, "other", echo)
+    assert _soon(cluster, False, "friend", echo, SERVED)
+    assert not cluster.reaches("other", echo, SERVED)
     assert not _answers(node_port)
-    assert _reaches(cluster, "node", echo)  # as the kubelet's probes
+    assert cluster.reaches("node", echo, SERVED)  # as the kubelet's probes
     allowed = {
         "from": [{"podSelector": {"matchLabels": {"role": "friend"}}}],
         "ports": [{"port": SERVED, "protocol": "TCP"}],
     }
     _apply(cluster, _policy("allow", {"matchLabels": {"app": "echo"}}, ["Ingress"], ingress=[allowed]))
-    assert _soon(cluster, True, "friend", echo)
-    assert _reaches(cluster, "friend", service, 80)
-    assert not _reaches(cluster, "other", echo)
-    assert not _reaches(cluster, "other", service, 80)
+    assert _soon(cluster, True, "friend", echo, SERVED)
+    assert cluster.reaches("friend", service, 80)
+    assert not cluster.reaches("other", echo, SERVED)
+    assert not cluster.reaches("other", service, 80)
 
     # the node's own addresses, which the pod's packets reach without being forwarded
-    assert _reaches(cluster, "other", cluster.plan.address, 6443)
+    assert cluster.reaches("other", cluster.plan.address, 6443)
     _apply(cluster, _policy("mute", {"matchLabels": {"app": "other"}}, ["Egress"]))
     assert _soon(cluster, False, "other", cluster.plan.address, 6443)
-    assert _reaches(cluster, "friend", cluster.plan.address, 6443)
+    assert cluster.reaches("friend", cluster.plan.address, 6443)
 
     # killed: new connections are dropped, the node's are not, and status says so
     os.kill(cluster.pid(PROGRAM), signal.SIGKILL)
-    assert not _reaches(cluster, "friend", echo)
-    assert _reaches(cluster, "node", echo)
+    assert not cluster.reaches("friend", echo, SERVED)
+    assert cluster.reaches("node", echo, SERVED)
     status = cluster.host("status")
     assert (status["state"], list(status["problems"])) == ("degraded", [PROGRAM])
     assert "dropped" in status["problems"][PROGRAM]
     assert cluster.host("ensure")["changed"] == [f"started {PROGRAM}"]
     assert cluster.host("status")["state"] == "running"
-    assert _soon(cluster, True, "friend", echo)
-    assert not _reaches(cluster, "other", echo)
+    assert _soon(cluster, True, "friend", echo, SERVED)
+    assert not cluster.reaches("other", echo, SERVED)
 
     # taken away: everybody is let in again
     cluster.kubectl("delete", "networkpolicy", "-n", "e2e", "--all")
-    assert _soon(cluster, True, "other", echo)
+    assert _soon(cluster, True, "other", echo, SERVED)
     assert _answers(node_port)
 
     cluster.host("destroy")
@@ -199,10 +182,52 @@ def test_pods_do_not_meet_on_link_local_ipv6_addresses_that_no_policy_names(clus
     cluster.containerd_import(archive)
     _apply(cluster, _namespace(), _pod("echo", reference), _pod("other", cluster.pause()))
     cluster.kubectl("wait", "-n", "e2e", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
-    words = ["nsenter", f"--net={_net(cluster, 'echo')}", "ip", "-json", "address", "show", "dev", "eth0"]
-    addresses = json.loads(command.run(words, timeout=20).stdout)[0]["addr_info"]
+    shown = cluster.inside("echo", "ip", "-json", "address", "show", "dev", "eth0")
+    addresses = json.loads(shown)[0]["addr_info"]
     local = next(each["local"] for each in addresses if each["family"] == "inet6")
-    assert not _reaches(cluster, "other", f"{local}%eth0")
+    assert not cluster.reaches("other", f"{local}%eth0", SERVED)
     built = parts.available(cluster.plan, cluster.layout.cache)
     policies.remove(cluster.layout, built)
-    assert _soon(cluster, True, "other", f"{local}%eth0")  # it was our rule that refused it
+    assert _soon(cluster, True, "other", f"{local}%eth0", SERVED)  # it was our rule that refused it
+
+
+def test_a_pod_is_refused_from_its_first_packet_on(cluster, echo_image):
+    cluster.host("ensure")
+    reference, archive = echo_image
+    cluster.containerd_import(archive)
+    _apply(
+        cluster, _namespace(), _pod("echo", reference), _policy("mute", {"matchLabels": {"mute": "yes"}}, ["Egress"])
+    )
+    cluster.kubectl("wait", "-n", "e2e", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+    names = [f"early-{number}" for number in range(8)]
+    pods = [_labelled(_pod(name, reference), mute="yes") for name in names]
+    loud = _pod("loud", reference)
+    for pod in (*pods, loud):
+        pod["spec"]["containers"][0]["args"] = [f"{_of(cluster, 'echo', '.status.podIP')}:{SERVED}"]
+    _apply(cluster, *pods, loud)
+    cluster.kubectl("wait", "-n", "e2e", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+    said = dict.fromkeys((*names, "loud"), "")
+    end = time.monotonic() + 20
+    while not all(said.values()) and time.monotonic() < end:
+        said = {name: cluster.kubectl("logs", "-n", "e2e", name).strip() for name in said}
+    assert said == {**dict.fromkeys(names, "reached false"), "loud": "reached true"}
+
+
+def test_a_run_killed_anywhere_is_finished_by_the_next_one(cluster):
+    before = inventory(NAME)
+    cluster.host("ensure", kill_at=0)
+    points = int(cluster.said.rsplit("points: ", 1)[1])
+    # the last ones are those of rules and proof
+    for point in sorted({*chosen(points, 1), *range(points - 15, points, 4)}):
+        cluster.host("destroy")
+        cluster.host("ensure", kill_at=point)
+        cluster.host("ensure")
+        assert cluster.host("ensure")["changed"] == [], f"killed at {point} of {points}"
+        assert _held(cluster) == [], f"killed at {point} of {points}"
+    cluster.host("destroy")
+    assert difference(before, inventory(NAME)) == {}
+
+
+def _held(cluster):
+    """Addresses that the CNI plugin has given and not taken back."""
+    return sorted(path.name for path in (cluster.layout.run / "cni" / "networks" / "lab").glob("10.*"))

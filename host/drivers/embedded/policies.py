@@ -2,8 +2,9 @@
 and where nobody reads its queue the kernel drops it.
 
 kube-network-policies has rules of its own, in nftables. They need NFT_QUEUE, which not every kernel has; without it the
-program says so in a line of its log and lets everything pass. And they are there once the program is. These are there
-before the first pod, on every kernel with NFQUEUE. All of them lie in the cluster's network namespace.
+program says so in a line of its log and lets everything pass. They also come with the program, and after the first pod.
+So ours stand in their place on every kernel, and its own are refused on all of them (go/kube-network-policies/main.go).
+All of it lies in the cluster's network namespace.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"k8s.io/client-go/informers"
@@ -19,6 +20,11 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/kube-network-policies/pkg/networkpolicy"
 )
+
+// noTable is longer than the kernel lets a table's name be (NFT_NAME_MAXLEN, 256): the controller's own nftables rules
+// are refused everywhere, as they are on kernels without NFT_QUEUE. The node has rules of its own on every kernel, and
+// none is left when this program is killed.
+var noTable = strings.Repeat("refused-", 40)
 
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "how the API server is reached")
@@ -45,7 +51,7 @@ func main() {
 		factory.Core().V1().Namespaces(),
 		factory.Core().V1().Pods(),
 		nil, nil, nil, nil,
-		networkpolicy.Config{NodeName: *node, QueueID: *queue},
+		networkpolicy.Config{NodeName: *node, QueueID: *queue, NFTableName: noTable},
 	)
 	if err != nil {
 		log.Fatalf("controller: %v", err)
