@@ -229,10 +229,12 @@ def test_without_the_memory_for_one_compile_nothing_is_begun(tmp_path: Path, mon
 
 def test_every_program_that_is_built_has_a_measured_cost() -> None:
     from host.artifacts import pulumi_modules
+    from host.artifacts.images import static
     from host.drivers.embedded import parts
     from tests.host.test_embedded_configs import plan
 
-    modules = [*parts.modules(plan()).values(), *pulumi_modules.MODULES]
+    cluster = parts.modules(plan(network_policies="v0.8.0")).values()
+    modules = [*cluster, *pulumi_modules.MODULES, *(image.module for image in static.ALL.values())]
     assert {name for module in modules for name in module.programs} == set(go_budget.COSTS)
 
 
