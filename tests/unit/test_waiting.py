@@ -107,7 +107,11 @@ def test_pods_that_serve_are_not_listed_and_a_cluster_that_says_nothing_is_an_er
 def _status(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, Any], *, as_json: bool) -> None:
     target = SimpleNamespace(
         network_policies="",
-        plan=PLAN, stack=PLAN.stack, require_deployable=lambda: None, recorded=lambda: True, root=None
+        plan=PLAN,
+        stack=PLAN.stack,
+        require_deployable=lambda: None,
+        recorded=lambda: True,
+        root=None,
     )
     monkeypatch.setattr(status, "deployed", lambda *_: target)
     monkeypatch.setattr(status, "cluster_status", lambda _target: {"state": "running"})
