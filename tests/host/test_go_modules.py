@@ -232,9 +232,11 @@ def test_every_program_that_is_built_has_a_measured_cost() -> None:
     from host.artifacts.images import static
     from host.drivers.embedded import parts
     from tests.host.test_embedded_configs import plan
+    from tests.support import translated
 
     cluster = parts.modules(plan(network_policies="v0.8.0")).values()
-    modules = [*cluster, *pulumi_modules.MODULES, *(image.module for image in static.ALL.values())]
+    own = [*(image.module for image in static.ALL.values()), translated.TRANSLATOR]
+    modules = [*cluster, *pulumi_modules.MODULES, *own]
     assert {name for module in modules for name in module.programs} == set(go_budget.COSTS)
 
 

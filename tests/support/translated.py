@@ -36,6 +36,14 @@ OWN: Final = EnvoyGatewayPlan(
 )  # fmt: skip
 
 
+TRANSLATOR: Final = GoModule(
+    static.ENVOY_GATEWAY.module.folder,
+    {"egctl": "github.com/envoyproxy/gateway/cmd/egctl"},
+    static.ENVOY_GATEWAY.module.version,
+    name="egctl",
+)
+
+
 def plan(**changes: Any) -> GatewayPlan:
     """The gateway that was translated: two models, an alias of both, sessions by a header."""
     values: dict[str, Any] = {
@@ -137,12 +145,6 @@ def _secret(name: str, texts: Mapping[str, str], kind: str = "Opaque") -> dict[s
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "data": data}
 
 
-def _translator() -> Path:
-    own = static.ENVOY_GATEWAY.module
-    module = GoModule(own.folder, {"egctl": "github.com/envoyproxy/gateway/cmd/egctl"}, own.version, name="egctl")
-    return go_modules.build(module, pulumi_modules.default_cache()) / "egctl"
-
-
 def _translated(egctl: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         pair = [Path(folder) / name for name in ("key", "certificate")]
@@ -191,7 +193,10 @@ def _shared(value: Any, seen: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Writes the file."""
-    document = {"madeOf": made_of(), **_resources(_translated(_translator()))}
+    document = {
+        "madeOf": made_of(),
+        **_resources(_translated(go_modules.build(TRANSLATOR, pulumi_modules.default_cache()) / "egctl")),
+    }
     FILE.write_text(yaml.safe_dump(_shared(document, {}), width=118), encoding="utf-8")
     sys.stdout.write(f"{FILE.name}: {len(document['routes']['virtualHosts'][0]['routes'])} routes\n")
 
