@@ -145,6 +145,7 @@ def test_a_policy_refuses_and_allows_real_pods_and_a_dead_program_lets_nobody_in
     assert _tables(cluster) == tables
 
 
+@pytest.mark.slow
 def test_a_second_ensure_changes_nothing_and_the_setting_can_be_taken_back(cluster):
     wanted = cluster.plan.network_policies
     cluster.host("ensure")
@@ -174,6 +175,7 @@ def test_the_proof_fails_where_the_rules_are_gone_and_status_says_so(cluster, mo
     assert cluster.host("ensure")["changed"] == ["wrote the rules of NetworkPolicies"]
 
 
+@pytest.mark.slow
 def test_pods_do_not_meet_on_link_local_ipv6_addresses_that_no_policy_names(cluster, echo_image):
     if not Path("/proc/net/if_inet6").exists():
         pytest.skip("this kernel has no IPv6")
@@ -191,6 +193,7 @@ def test_pods_do_not_meet_on_link_local_ipv6_addresses_that_no_policy_names(clus
     assert _soon(cluster, True, "other", f"{local}%eth0", SERVED)  # it was our rule that refused it
 
 
+@pytest.mark.slow
 def test_a_pod_is_refused_from_its_first_packet_on(cluster, echo_image):
     cluster.host("ensure")
     reference, archive = echo_image
@@ -213,6 +216,7 @@ def test_a_pod_is_refused_from_its_first_packet_on(cluster, echo_image):
     assert said == {**dict.fromkeys(names, "reached false"), "loud": "reached true"}
 
 
+@pytest.mark.slow
 def test_a_run_killed_anywhere_is_finished_by_the_next_one(cluster):
     before = inventory(NAME)
     cluster.host("ensure", kill_at=0)
