@@ -22,6 +22,7 @@ from tests.support.stacks import (
     ON_PORTS,
     ROOT,
     STACKS,
+    BY_ENVOY_GATEWAY,
     WITH_A_PLUGIN,
     configuration,
     deployments,
@@ -251,8 +252,8 @@ def test_adding_a_model_adds_exactly_that_models_resources(origin: str) -> None:
     parts = ["", "-account", "-network", "-disruption", "-service"]
     parts += [] if origin in IN_A_NAMESPACE else ["-weights"]
     parts += ["-endpoint"] if origin in ON_PORTS and origin not in IN_A_NAMESPACE else []
-    parts += ["-route"] if origin in BEHIND_A_GATEWAY else []
-    filters = [f"gateway-{what}-second-filter" for what in ("about", "listing") if origin in BEHIND_A_GATEWAY]
+    parts += ["-route"] if origin in BY_ENVOY_GATEWAY else []
+    filters = [f"gateway-{what}-second-filter" for what in ("about", "listing") if origin in BY_ENVOY_GATEWAY]
     assert added == {f"second{part}" for part in parts} | set(filters)
     assert (
         len(after.steps) == len(before.steps) + len(parts) + len(filters) + 1
@@ -264,7 +265,9 @@ def test_adding_a_model_adds_exactly_that_models_resources(origin: str) -> None:
     # the check asks the new model too, somebody else's cluster is asked whether it has room for it, and a gateway
     # lists it
     wanted = {"inference-check-run", *waits(before), *(["cluster-ensure"] if origin in IN_A_NAMESPACE else [])}
-    listed = {"gateway-listing-filter"} if origin in BEHIND_A_GATEWAY else set()
+    listed = {"gateway-listing-filter"} if origin in BY_ENVOY_GATEWAY else set()
+    if origin in set(BEHIND_A_GATEWAY) - set(BY_ENVOY_GATEWAY):
+        listed = {"gateway-configuration", "gateway"}
     assert changed == wanted | listed | ({"gateway-routing"} if origin in WITH_A_PLUGIN else set())
 
 

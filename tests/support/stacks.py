@@ -23,6 +23,10 @@ IN_DOCKER = [s for s in STACKS if read_stack(ROOT, s).own["cluster"]["driver"] =
 ON_KUBERNETES = [s for s in STACKS if s not in IN_DOCKER]
 IN_A_NAMESPACE = [s for s in STACKS if read_stack(ROOT, s).own["cluster"]["driver"] == "existing"]
 """Stacks in a cluster that is somebody else's."""
+BY_ENVOY_GATEWAY = [
+    s for s in STACKS if read_stack(ROOT, s).own.get("gateway", {}).get("kind") in ("envoy-gateway", "aibrix")
+]
+"""Behind an Envoy that Envoy Gateway makes of objects of the Gateway API."""
 WITH_A_PLUGIN = [s for s in STACKS if read_stack(ROOT, s).own.get("gateway", {}).get("kind") == "aibrix"]
 """Behind a gateway whose chart and routing plugin come from registries."""
 BEHIND_A_GATEWAY = [s for s in STACKS if read_stack(ROOT, s).own.get("gateway", {}).get("kind", "none") != "none"]

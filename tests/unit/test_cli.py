@@ -74,9 +74,9 @@ def test_manifests_are_written_where_they_are_wanted(tmp_path: Path) -> None:
     kinds = [yaml.safe_load(p.read_text())["kind"] for p in sorted((tmp_path / "out").iterdir())]
     assert kinds.index("Namespace") < kinds.index("Deployment")
     assert sorted(kinds) == sorted([
-        "Namespace", "NetworkPolicy", "StorageClass", "PersistentVolume", "PersistentVolumeClaim", "ServiceAccount",
-        "NetworkPolicy",
-        "PodDisruptionBudget", "Deployment", "Service", "Service",
+        "Namespace", "NetworkPolicy", "StorageClass", "PersistentVolume", "PersistentVolumeClaim",
+        "ConfigMap", "ServiceAccount", "NetworkPolicy", "Deployment", "Service",
+        "ServiceAccount", "NetworkPolicy", "PodDisruptionBudget", "Deployment", "Service",
     ])  # fmt: skip
 
 

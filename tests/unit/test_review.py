@@ -306,6 +306,7 @@ def test_an_edit_that_changes_nothing_says_so(clone, told):
 
 def test_a_model_that_goes_is_one_row_and_its_resources_are_deleted(clone, told):
     second = "    - {name: second, model: gemma-3-270m, contextTokens: 2048, port: 30081}\n"
+    edit(clone / "Pulumi.one.yaml", "kind: cpu", "memoryGiB: 32\n    kind: cpu")
     before = (clone / "Pulumi.one.yaml").read_text()
     (clone / "Pulumi.one.yaml").write_text(before + second)
     commit(clone)
@@ -348,6 +349,8 @@ def test_another_cluster_says_what_to_type_before_and_after_the_merge(clone, tol
 
 
 def test_a_secret_of_the_stack_file_is_never_shown(clone, told):
+    edit(clone / "Pulumi.one.yaml", "kind: envoy", "kind: none")
+    commit(clone)
     edit(clone / "Pulumi.one.yaml", "config:", "config:\n  local-ai-lab:apiKey: {secure: v1:cGxhaW50ZXh0}")
     code, text = told()
     assert code == 0
