@@ -16,13 +16,13 @@ from tests.support.recording import Program, record
 from tests.support.registrations import SECRET, UNKNOWN, Record
 from tests.support.stacks import (
     BEHIND_A_GATEWAY,
+    BY_ENVOY_GATEWAY,
     IN_A_NAMESPACE,
     IN_DOCKER,
     ON_KUBERNETES,
     ON_PORTS,
     ROOT,
     STACKS,
-    BY_ENVOY_GATEWAY,
     WITH_A_PLUGIN,
     configuration,
     deployments,

@@ -12,11 +12,11 @@ from cli.effects import IMMUTABLE, Effect, _op, effects
 from components import rendered
 from tests.support.stacks import (
     BEHIND_A_GATEWAY,
+    BY_ENVOY_GATEWAY,
     IN_A_NAMESPACE,
     IN_DOCKER,
     ON_KUBERNETES,
     ON_PORTS,
-    BY_ENVOY_GATEWAY,
     WITH_A_PLUGIN,
     configuration,
     deployments,
@@ -152,7 +152,7 @@ def test_a_model_comes_and_goes_with_all_that_is_its_own(stack: str) -> None:
     listed = ["HTTPRouteFilter gateway-listing-filter"]
     listed += ["EnvoyExtensionPolicy gateway-routing"] if stack in WITH_A_PLUGIN else []
     routed = dict.fromkeys(listed, "update") if stack in BY_ENVOY_GATEWAY else {}
-    if stack in set(BEHIND_A_GATEWAY) - set(BY_ENVOY_GATEWAY):  # its routes are one file, which Envoy reads at its start
+    if stack in set(BEHIND_A_GATEWAY) - set(BY_ENVOY_GATEWAY):  # its routes are one file, read at its start
         routed = {"ConfigMap gateway-configuration": "update", "Deployment gateway": RESTART}
     rest = {**routed, **_looks(stack)}
     assert came == {**dict.fromkeys(kinds, "create"), **fetched, **rest}
