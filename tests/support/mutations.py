@@ -203,6 +203,11 @@ def _out_of_range(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     )
 
 
+def _to_the_end(pattern: str) -> str:
+    """With Python's own end of a text in place of `$`, which also stands before a last line end."""
+    return f"{pattern[:-1]}\\Z" if pattern.endswith("$") else pattern
+
+
 def _odd_texts(node: Node) -> Iterator[str]:
     words = node.schema.get("enum") or ([node.schema["const"]] if "const" in node.schema else [])
     if words:
@@ -214,7 +219,7 @@ def _odd_texts(node: Node) -> Iterator[str]:
         yield from (
             text
             for text in _ODD_TEXTS
-            if len(text) > longest or not re.search(node.schema["pattern"].replace("$", r"\Z"), text)
+            if len(text) > longest or not re.search(_to_the_end(node.schema["pattern"]), text)
         )
     else:  # an environment's value: almost anything goes
         assert (node.path[0], node.path[2]) == ("models", "environment"), node.path
@@ -232,7 +237,7 @@ def _wrong_keys(node: Node) -> Iterator[str]:
                 return
     elif patterns := node.schema.get("patternProperties"):  # a label's key: almost anything else goes
         odd = ("", " ", "A B", "-x", "x-", "a/b/c", "/a", "a\x1b[31m", "名前", LONG)
-        yield from (key for key in odd if not any(re.search(p.replace("$", r"\Z"), key) for p in patterns))
+        yield from (key for key in odd if not any(re.search(_to_the_end(p), key) for p in patterns))
     else:
         yield from (
             "lower",
