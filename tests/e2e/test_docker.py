@@ -58,7 +58,7 @@ class Lab(ProjectCopy):
 def _local_envoy(planner: Path) -> None:
     """Envoy's image is made of PyPI's package here too: this Docker engine reaches no registry."""
     text = planner.read_text()
-    chosen = '"envoy-embedded" if isinstance(cluster, EmbeddedPlan) else "envoy"'
+    chosen = '"envoy-embedded" if embedded else "envoy"'
     assert text.count(chosen) == 1
     planner.write_text(text.replace(chosen, '"envoy-embedded"'))
 
