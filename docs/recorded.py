@@ -32,7 +32,8 @@ def main() -> None:
         if done.returncode:
             sys.stderr.write(done.stdout)
             sys.exit(done.returncode)
-        text = "\n".join(line.rstrip() for line in f"$ ./lab {words}\n{done.stdout}".splitlines())
+        said = done.stdout.replace(str(Path.home()), "~")  # nobody else has that folder
+        text = "\n".join(line.rstrip() for line in f"$ ./lab {words}\n{said}".splitlines())
         (FOLDER / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
 
 
