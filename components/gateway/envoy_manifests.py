@@ -10,24 +10,20 @@ from typing import Any, Final
 from components.gateway import envoy_oidc_manifests as oidc
 from components.gateway.envoy_error_manifests import local_replies
 from components.gateway.envoy_route_manifests import cluster, routes
+from components.gateway.envoy_shared_manifests import (
+    BODY_FILTER,
+    MAX_HEADERS,
+    NOT_FROM_CLIENTS,
+    SERVER_NAME,
+    access_log_line,
+    body_to_metadata,
+    metadata_to_headers,
+    rate_limit,
+)
 from stacks import names
 from stacks.plan.gateway import BackendPlan, GatewayPlan
 
-NOT_FROM_CLIENTS: Final = (
-    "x-model", "x-model-status", names.CLIENT_HEADER,  # ours
-    "routing-strategy", "target-pod", "target-pod-ip", "external-filter", "config-profile", "user",  # of AIBrix
-    "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "x-original-url",
-    "x-rewrite-url", "x-http-method-override", "x-request-id",
-)  # fmt: skip
-"""Removed before anything looks at a request: headers that choose a backend, a client or a path."""
-
-SERVER_NAME: Final = "local-ai-lab"
-MAX_HEADERS: Final = 64
-"""Of one request."""
-
 _TYPE: Final = "type.googleapis.com/envoy.extensions."
-_JSON_TYPES: Final = ["application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"]
-_METADATA: Final = "envoy.filters.http.json_to_metadata"
 _HEALTH_SECONDS: Final = 5
 _MIB: Final = 2**20
 _OUTLIERS: Final = {
@@ -137,7 +133,7 @@ def _manager(plan: GatewayPlan, folder: str) -> dict[str, Any]:
             # keys first and for every path: no body is read without one
             *_authentication(plan, folder),
             _typed("envoy.filters.http.local_ratelimit", rate_limit(plan)),
-            _typed(_METADATA, body_to_metadata()),
+            _typed(BODY_FILTER, body_to_metadata()),
             _typed("envoy.filters.http.header_mutation", metadata_to_headers()),
             # behind the model, so that it sees the route that the body has chosen, as the router does
             _from_file(
@@ -161,61 +157,6 @@ def _authentication(plan: GatewayPlan, folder: str) -> list[dict[str, Any]]:
     return oidc.filters(plan.oidc, keys["config_discovery"]) if plan.oidc else [keys]
 
 
-def rate_limit(plan: GatewayPlan) -> dict[str, Any]:
-    """A bucket for each client, and one for all together."""
-    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
-    return {
-        "@type": f"{_TYPE}filters.http.local_ratelimit.v3.LocalRateLimit",
-        "stat_prefix": "gateway",
-        "token_bucket": _bucket(plan.total_requests_per_minute),
-        "filter_enabled": always,
-        "filter_enforced": always,
-        "rate_limits": [
-            {"actions": [{"request_headers": {"header_name": names.CLIENT_HEADER, "descriptor_key": "client"}}]}
-        ],
-        # without a value: a bucket of its own for each client
-        "descriptors": [{"entries": [{"key": "client"}], "token_bucket": _bucket(plan.requests_per_minute)}],
-        "max_dynamic_descriptors": 1000,
-        "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
-    }
-
-
-def _bucket(each_minute: int) -> dict[str, Any]:
-    return {"max_tokens": each_minute, "tokens_per_fill": each_minute, "fill_interval": "60s"}
-
-
-def body_to_metadata() -> dict[str, Any]:
-    """The body's `model` (of two the last, as engines read it), or why there is none."""
-    rule = {
-        "selectors": [{"key": "model"}],
-        "on_present": {"key": "model"},
-        "on_missing": {"key": "status", "value": "missing"},
-        "on_error": {"key": "status", "value": "invalid"},
-    }
-    return {
-        "@type": f"{_TYPE}filters.http.json_to_metadata.v3.JsonToMetadata",
-        "request_rules": {"allow_content_types": _JSON_TYPES, "rules": [rule]},
-    }
-
-
-def metadata_to_headers() -> dict[str, Any]:
-    """The same as headers, by which routes match."""
-    pairs = (("x-model", "model"), ("x-model-status", "status"))
-    mutations = [
-        {
-            "append": {
-                "header": {"key": header, "value": f"%DYNAMIC_METADATA({_METADATA}:{key})%"},
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        }
-        for header, key in pairs
-    ]
-    return {
-        "@type": f"{_TYPE}filters.http.header_mutation.v3.HeaderMutation",
-        "mutations": {"request_mutations": mutations},
-    }
-
-
 def _engine_key(folder: str) -> dict[str, Any]:
     """The key between the gateway and the engines, instead of the client's."""
     credential = {
@@ -228,17 +169,6 @@ def _engine_key(folder: str) -> dict[str, Any]:
         "credential": _typed("envoy.http.injected_credentials.generic", credential),
         "overwrite": True,
     }
-
-
-def access_log_line() -> dict[str, str]:
-    """One JSON line a request: nothing of bodies, no query, no model that the stack does not have."""
-    return {
-        "time": "%START_TIME%", "client": "%REQ(X-CLIENT-ID)%", "method": "%REQ(:METHOD)%", "path": "%PATH(NQ)%",
-        "route": "%ROUTE_NAME%", "status": "%RESPONSE_CODE%", "why": "%RESPONSE_CODE_DETAILS%",
-        "flags": "%RESPONSE_FLAGS%", "received": "%BYTES_RECEIVED%", "sent": "%BYTES_SENT%",
-        "milliseconds": "%DURATION%", "request": "%REQ(X-REQUEST-ID)%",
-        "from": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-    }  # fmt: skip
 
 
 def _access_log() -> dict[str, Any]:

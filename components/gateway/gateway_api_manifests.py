@@ -7,7 +7,7 @@ from typing import Any
 from components.gateway import gateway_policy_manifests as policies
 from components.gateway import gateway_route_manifests as routes
 from components.gateway.envoy_gateway_manifests import resources
-from components.gateway.envoy_manifests import access_log_line
+from components.gateway.envoy_shared_manifests import access_log_line
 from components.gateway.gateway_object_manifests import ENVOY_GATEWAY, GATEWAY_API, LISTENER, custom
 from stacks import names
 from stacks.plan.envoy_gateway import EnvoyGatewayPlan

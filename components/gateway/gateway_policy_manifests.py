@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from components.gateway.envoy_error_manifests import local_replies
-from components.gateway.envoy_manifests import (
+from components.gateway.envoy_route_manifests import COOKIE_SECONDS, unknown_host
+from components.gateway.envoy_shared_manifests import (
+    BODY_FILTER,
     MAX_HEADERS,
     NOT_FROM_CLIENTS,
     SERVER_NAME,
@@ -17,7 +19,6 @@ from components.gateway.envoy_manifests import (
     metadata_to_headers,
     rate_limit,
 )
-from components.gateway.envoy_route_manifests import COOKIE_SECONDS, unknown_host
 from components.gateway.gateway_object_manifests import (
     ACCEPTED,
     ENVOY_GATEWAY,
@@ -159,7 +160,7 @@ def envoy(plan: GatewayPlan, namespace: str) -> dict[str, Any]:
     # all at place 1, behind the keys, which are first: the last addition comes before the others
     filters = (
         {"name": "envoy.filters.http.header_mutation", "typed_config": metadata_to_headers()},
-        {"name": "envoy.filters.http.json_to_metadata", "typed_config": body_to_metadata()},
+        {"name": BODY_FILTER, "typed_config": body_to_metadata()},
         {"name": "envoy.filters.http.local_ratelimit", "typed_config": rate_limit(plan)},
     )
     manager: list[tuple[str, Any]] = [("http_filters/1", value) for value in filters]

@@ -11,15 +11,15 @@ from stacks.plan.cluster import DockerPlan, EmbeddedPlan, ExistingPlan, K3sPlan,
 from stacks.plan.envoy_gateway import EnvoyGatewayPlan, PodSizePlan
 from stacks.plan.gateway import PATHS, RERANK_PATHS, GatewayPlan
 from stacks.planning.draft import Inputs, Kind, Notes
-from stacks.settings.gateway import ThroughEnvoyGateway
+from stacks.settings.gateway import AIBrixGateway, GatewayApi
 
 Sized = Callable[[str, str, int | None], PodSizePlan]
 """A part, its image and its limit where the plan computes it -> its size."""
 
 
-def refusal(cluster: TargetPlan, asked: ThroughEnvoyGateway) -> str | None:
+def refusal(cluster: TargetPlan, asked: GatewayApi | AIBrixGateway) -> str | None:
     """Why the cluster cannot have Envoy Gateway, with the setting that works; None where it can."""
-    kind = asked.kind  # type: ignore[attr-defined]
+    kind = asked.kind
     if isinstance(cluster, DockerPlan):
         return f"gateway.kind {kind} on docker: it has no Kubernetes. Write kind: envoy"
     if isinstance(cluster, ExistingPlan):
@@ -33,7 +33,7 @@ def refusal(cluster: TargetPlan, asked: ThroughEnvoyGateway) -> str | None:
 def plan_envoy_gateway(
     inputs: Inputs,
     cluster: KubernetesPlan,
-    asked: ThroughEnvoyGateway,
+    asked: GatewayApi | AIBrixGateway,
     envoy_memory_mib: int,
     notes: Notes,
     *,
@@ -75,7 +75,7 @@ def plan_envoy_gateway(
     if isinstance(cluster, K3sPlan) and "traefik" in inputs.settings.cluster.keep:  # type: ignore[union-attr]
         reason = "K3s' Traefik brings definitions of the Gateway API too, and Helm leaves those that are there"
         notes.decide("gateway.api", "Traefik's", "degraded", "cluster.keep", reason)
-    if asked.kind == "envoy-gateway" and not embedded:  # type: ignore[attr-defined]
+    if isinstance(asked, GatewayApi) and not embedded:
         notes.decide(
             "gateway.verified", f"not on {cluster.driver}", "degraded", "docs/adr/0015",
             "the same objects ran on the embedded cluster with this Envoy Gateway; its chart was never installed here",
@@ -135,7 +135,9 @@ def release_change(plan: EnvoyGatewayPlan) -> HostChange | None:
     return HostChange(kind="download", what=chart, root=False)
 
 
-def _version(table: Gateways, asked: ThroughEnvoyGateway, supported: Fact[tuple[str, ...]] | None, notes: Notes) -> str:
+def _version(
+    table: Gateways, asked: GatewayApi | AIBrixGateway, supported: Fact[tuple[str, ...]] | None, notes: Notes
+) -> str:
     known = supported.value if supported else tuple(table.envoy_gateways)
     wanted = asked.envoy_gateway or known[-1]
     if wanted in known:
@@ -144,8 +146,8 @@ def _version(table: Gateways, asked: ThroughEnvoyGateway, supported: Fact[tuple[
     if table.is_vulnerable(wanted):
         fixed = table.vulnerable.fixed_in
         why = f"has a known hole ({fixed.ref}; mended in {' and '.join(fixed.value)}) and is never installed"
-    elif supported:
-        why = f"is not known to work with AIBrix {asked.version} ({supported.source})"  # type: ignore[attr-defined]
+    elif supported and isinstance(asked, AIBrixGateway):
+        why = f"is not known to work with AIBrix {asked.version} ({supported.source})"
     else:
         why = "is not one whose objects are known"
     notes.refuse(f"gateway.envoyGateway {wanted} {why}. The nearest that works: {nearest}")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from math import ceil
 
 from stacks import names
 from stacks.plan import HostChange, ModelPlan, TargetPlan
 from stacks.plan.cluster import DockerPlan, EmbeddedPlan, K3sPlan, KubernetesPlan, MinikubePlan
-from stacks.plan.gateway import AffinityPlan, AliasPlan, AliasTargetPlan, BackendPlan, GatewayPlan
+from stacks.plan.gateway import AffinityPlan, AliasPlan, AliasTargetPlan, GatewayPlan
 from stacks.planning import aibrix
 from stacks.planning import envoy_gateway as through
 from stacks.planning.draft import Inputs, Notes
+from stacks.planning.gateway_backends import backends
 from stacks.planning.gateway_oidc import plan_oidc
 from stacks.settings.gateway import (
     LOOPBACK,
@@ -34,7 +34,6 @@ _OWN_MIB = 128  # Envoy itself: 65 MiB were measured under load
 _CONNECTIONS = 1024
 _BODY_SECONDS = 60
 _IDLE_SECONDS = 600
-_SERVICES = 192  # addresses for models' Services on the embedded cluster
 _CLIENTS = 4  # at their full rate together
 
 
@@ -108,7 +107,7 @@ def plan_gateway(inputs: Inputs, cluster: TargetPlan, models: Sequence[ModelPlan
         port=port,
         tls=asked.tls,
         hosts=hosts,
-        backends=_backends(cluster, models, controlled=controlled),
+        backends=backends(cluster, models, controlled=controlled),
         aliases=tuple(
             AliasPlan(
                 name=alias.name,
@@ -138,7 +137,7 @@ def _refusal(cluster: TargetPlan, asked: EnvoyGateway | GatewayApi | AIBrixGatew
             "gateway.kind aibrix on embedded: AIBrix' images come from a registry, which it does not reach. Write "
             "kind: envoy, or kind: envoy-gateway"
         )
-    if isinstance(asked, ThroughEnvoyGateway):
+    if isinstance(asked, GatewayApi | AIBrixGateway):
         return through.refusal(cluster, asked)
     if isinstance(cluster, DockerPlan | EmbeddedPlan | MinikubePlan | K3sPlan):
         return None
@@ -200,42 +199,6 @@ def _within_a_message(buffer: int, longest: int, notes: Notes) -> int:
             f"plugin takes {most}. Write version: '0.7'"
         )
     return most
-
-
-def _backends(cluster: TargetPlan, models: Sequence[ModelPlan], *, controlled: bool) -> tuple[BackendPlan, ...]:
-    """Where each engine is. On a cluster with DNS each replica has an address of its own; on the embedded one without
-    it each Service has a fixed address, by the model's name, so that a model more changes no other's unless they
-    collide.
-    """
-    taken: set[int] = {0}
-    found = []
-    for model in models:
-        address: str | None = None
-        if isinstance(cluster, DockerPlan):
-            host = names.container(cluster.name, model.name)
-        elif isinstance(cluster, EmbeddedPlan) and not controlled:
-            place = 1 + int(hashlib.sha256(model.name.encode()).hexdigest(), 16) % _SERVICES
-            while place in taken:
-                place = 1 + place % _SERVICES
-            taken.add(place)
-            host = address = names.embedded_service_address(cluster.slot, place)
-        else:
-            assert isinstance(cluster, KubernetesPlan)  # noqa: S101  (the caller saw to it)
-            host = f"{model.name}.{cluster.namespace}.svc.cluster.local."
-            address = None if controlled else "None"  # Envoy Gateway reads a Service's endpoints itself
-        health = model.engine.health_path
-        found.append(
-            BackendPlan(
-                model=model.name,
-                host=host,
-                port=names.HTTP_PORT,
-                health_path=health,
-                task=model.task,
-                adapters=tuple(adapter.name for adapter in model.adapters),
-                cluster_ip=address,
-            )
-        )
-    return tuple(found)
 
 
 def limits(longest: int) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.gateway.envoy_manifests import NOT_FROM_CLIENTS
+from components.gateway.envoy_shared_manifests import NOT_FROM_CLIENTS
 from components.rendered import commands, objects, releases
 from host.system.machine import detected
 from stacks.catalog import load
