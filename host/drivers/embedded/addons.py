@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from host.artifacts.images import static
 from host.drivers.embedded import api, dns_manifests
@@ -18,7 +18,6 @@ _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _NOTE_PATH: Final = "/api/v1/namespaces/kube-system/configmaps/local-ai-lab-definitions"
 _MADE_OF: Final = "local-ai-lab/made-of"
 _READY_SECONDS: Final = 120.0
-_NOT_FOUND: Final = 404
 
 
 def ensure(layout: Layout) -> list[str]:
@@ -33,7 +32,7 @@ def _dns(layout: Layout) -> list[str]:
     for path, document in dns_manifests.objects(image, layout.dns_service):
         made_of = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
         metadata = {**document["metadata"], "annotations": {_MADE_OF: made_of}}
-        there = _found(layout, f"{path}/{metadata['name']}").get("metadata", {}).get("annotations", {})
+        there = api.find(layout, f"{path}/{metadata['name']}").get("metadata", {}).get("annotations", {})
         if there.get(_MADE_OF) != made_of:
             api.apply(layout, path, {**document, "metadata": metadata})
             changes.append(f"applied {document['kind']} {metadata['name']}")
@@ -46,7 +45,7 @@ def _definitions(layout: Layout) -> list[str]:
     written down last, so that the next run finishes one that was killed.
     """
     made_of = static.ENVOY_GATEWAY.digest[:16]
-    noted = _found(layout, _NOTE_PATH).get("data", {})
+    noted = api.find(layout, _NOTE_PATH).get("data", {})
     if noted.get("madeOf") == made_of and not _missing(layout, set(noted["kinds"].split())):
         return []
     import yaml  # noqa: PLC0415  (definitions are parsed once in a cluster's life)
@@ -76,7 +75,7 @@ def _missing(layout: Layout, kinds: set[str]) -> set[str]:
     served = {
         f"{version}/{resource['name']}"
         for version in versions
-        for resource in _found(layout, f"/apis/{version}").get("resources", [])
+        for resource in api.find(layout, f"/apis/{version}").get("resources", [])
     }
     return kinds - served
 
@@ -86,17 +85,6 @@ def _unready(layout: Layout) -> str:
     status = api.request(layout, "GET", path).get("status", {})
     generation = status.get("observedGeneration")
     return "" if generation and status.get("availableReplicas") else "no pod of it is ready"
-
-
-def _found(layout: Layout, path: str) -> dict[str, Any]:
-    """What is there, or an empty object."""
-    try:
-        found: dict[str, Any] = api.request(layout, "GET", path)
-    except api.ApiError as error:
-        if error.status != _NOT_FOUND:
-            raise
-        return {}
-    return found
 
 
 def _await(what: str, problem: Callable[[], str]) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from probes.kubernetes_api import KubernetesApi
 
 
+_NOT_FOUND = 404
+
+
 class ApiError(HostError):
     """The API server cannot be reached or answered with an error; `status` is 0 where it did not answer."""
 
@@ -42,6 +45,17 @@ def request(
     if answer.status_code >= httpx.codes.MULTIPLE_CHOICES:
         raise ApiError(f"{method} {path}: {answer.status_code} {answer.text[:300]}", answer.status_code)
     return json.loads(answer.text) if answer.text.startswith("{") else answer.text
+
+
+def find(layout: Layout, path: str) -> dict[str, Any]:
+    """What is there, or an empty object. Raises ApiError."""
+    try:
+        found: dict[str, Any] = request(layout, "GET", path)
+    except ApiError as error:
+        if error.status != _NOT_FOUND:
+            raise
+        return {}
+    return found
 
 
 def apply(layout: Layout, path: str, document: dict[str, Any]) -> None:

@@ -27,7 +27,6 @@ _LABEL = "local-ai-lab/proof"
 _CLIENT, _SERVER = "client", "server"
 _FORBIDDEN, _ALLOWED = 8080, 8081
 _COMMAND_SECONDS = 20.0
-_ABSENT = 404
 # A policy acts within two seconds; a program that has just started reads what there is first.
 _WAIT_SECONDS = 30.0
 _END = Path(__file__).with_name("proof_end.py")
@@ -127,15 +126,12 @@ def _make_namespace(layout: Layout) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
     deadline = time.monotonic() + _WAIT_SECONDS
     while time.monotonic() < deadline:
-        try:
-            found = api.request(layout, "GET", _CORE)
-            if "deletionTimestamp" not in found["metadata"]:  # else it goes, since the policies were switched off
-                api.request(layout, "GET", f"{_CORE}/serviceaccounts/default")
-                return
-        except api.ApiError as error:
-            if error.status != _ABSENT:
-                raise
+        found = api.find(layout, _CORE)
+        if not found:
             api.apply(layout, "/api/v1/namespaces", document)
+        # one with that stamp goes, since the policies were switched off
+        elif "deletionTimestamp" not in found["metadata"] and api.find(layout, f"{_CORE}/serviceaccounts/default"):
+            return
         time.sleep(0.1)
     raise HostError(
         f"the namespace {NAMESPACE} has no service account after {_WAIT_SECONDS:.0f} s",
