@@ -243,7 +243,7 @@ def _tokens_and_a_key_of_one_model(lab: Lab, base: str, authority: Path) -> None
         time.sleep(0.2)
     assert (ask(guest, MODEL), ask(guest, "chat")) == (403, 403)
     lab("keys", lab.stack, "revoke", "guest", "--json")
-    print("tokens of RS256 and ES256 are taken, a stranger's and an old one are not; a key asks its model alone")
+    print("tokens of RS256 and ES256 are taken, another provider's and an old one are not; a key asks its model alone")
 
 
 def _nothing_secret_in_the_state(lab: Lab) -> None:

@@ -33,11 +33,6 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def target(front: LiveGateway) -> Target:
-    return front.target()
-
-
 def test_every_probe_passes(target: Target) -> None:
     outcomes = suite.run(target)
     assert [(o.name, o.finding) for o in outcomes if o.finding] == []

@@ -28,11 +28,6 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def target(front: LiveGateway) -> Target:
-    return front.target()
-
-
 def answers(target: Target, key: str) -> dict[str, int]:
     """The statuses of chats by the model that is asked; `list` is the list of models."""
     found = {name: target.chat(name, key=key).status_code for name in ("a", "b", "chat", "none")}

@@ -18,18 +18,13 @@ from tests.support.identity_provider import IdentityProvider, encoded
 from tests.support.live_gateway import LiveGateway, answering, free_port, running, wait_until
 
 pytestmark = pytest.mark.long
-IDP, STRANGER = IdentityProvider(), IdentityProvider()
+IDP, OTHER_IDP = IdentityProvider(), IdentityProvider()
 
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     with answering(tmp_path_factory.mktemp("home"), oidc=IDP.plan()) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def target(front: LiveGateway) -> Target:
-    return front.target()
 
 
 def status(target: Target, authorization: str) -> int:
@@ -59,10 +54,10 @@ WRONG: dict[str, tuple[Callable[[], str], int]] = {
     "a claim with a line end": (lambda: IDP.token(sub="a\r\nx-model: b"), 403),
     "a claim with a blank": (lambda: IDP.token(sub="lab root"), 403),
     "a claim that is a list": (lambda: IDP.token(sub=["lab"]), 401),
-    "a stranger's key": (STRANGER.token, 401),
-    "a stranger's key of P-256": (lambda: STRANGER.token("ES256"), 401),
-    "a stranger's key shown in it": (lambda: STRANGER.token(header={"jwk": STRANGER.keys()["keys"][0]}), 401),
-    "an address of keys in it": (lambda: STRANGER.token(header={"jku": "https://localhost/certs"}), 401),
+    "another provider's key": (OTHER_IDP.token, 401),
+    "another provider's key of P-256": (lambda: OTHER_IDP.token("ES256"), 401),
+    "another provider's key shown in it": (lambda: OTHER_IDP.token(header={"jwk": OTHER_IDP.keys()["keys"][0]}), 401),
+    "an address of keys in it": (lambda: OTHER_IDP.token(header={"jku": "https://localhost/certs"}), 401),
     "an unknown key": (lambda: IDP.token(header={"kid": "x"}), 401),
     "the key of the other algorithm": (lambda: IDP.token(header={"kid": "e"}), 401),
     "no signature": (lambda: IDP.token("none"), 401),
@@ -125,7 +120,7 @@ BODIES: tuple[dict[str, Any], ...] = (
 def combinations() -> list[tuple[str, list[tuple[str, str]]]]:
     """Headers without one valid credential: each bad one alone and each two of them, with each scheme."""
     bad = {
-        "nothing": None, "a wrong key": "sk-lab-wrong", "a stranger's token": STRANGER.token(),
+        "nothing": None, "a wrong key": "sk-lab-wrong", "another provider's token": OTHER_IDP.token(),
         "an expired token": IDP.token(exp=1_000_000_000), "no signature": IDP.token("none"), "empty": "",
     }  # fmt: skip
     found = []
@@ -158,7 +153,7 @@ def test_no_combination_without_a_valid_credential_passes(front: LiveGateway, ta
 @pytest.mark.parametrize("stated", [f"POST {CHAT}", f"POST /models/b{CHAT}"])
 def test_a_body_that_arrives_late_opens_nothing(front: LiveGateway, target: Target, stated: str) -> None:
     """The route is chosen once more when the body is there: who asks is decided before, and for every route."""
-    for credential, expected in ((STRANGER.token(), 401), ("sk-lab-wrong", 401), (IDP.token(), 200), (front.key, 200)):
+    for credential, expected in ((OTHER_IDP.token(), 401), ("sk-lab-wrong", 401), (IDP.token(), 200), (front.key, 200)):
         answer = target.ask(
             "POST", stated.split()[1], content=iter((b'{"model":', b'"b"}')),
             headers={"authorization": f"Bearer {credential}", "content-type": "application/json"},
@@ -168,7 +163,7 @@ def test_a_body_that_arrives_late_opens_nothing(front: LiveGateway, target: Targ
 
 def test_two_credentials_are_refused_even_where_both_are_right(front: LiveGateway, target: Target) -> None:
     """Envoy reads two headers of that name as one value, which is neither a key nor a token."""
-    known = {"key": front.key, "token": IDP.token(), "stranger": STRANGER.token()}
+    known = {"key": front.key, "token": IDP.token(), "other": OTHER_IDP.token()}
     before = len(front.engines["a"].seen)
     for pair in itertools.product(known, repeat=2):
         headers = [("authorization", f"Bearer {known[name]}") for name in pair]
@@ -207,14 +202,14 @@ def test_a_token_s_client_has_a_limit_of_its_own(tmp_path: Path) -> None:
         assert target.ask("GET", "/v1/models", headers=other).status_code == 200
 
 
-def test_keys_of_the_provider_are_fetched_over_tls_once_and_not_from_a_stranger(tmp_path: Path) -> None:
+def test_keys_of_the_provider_are_fetched_over_tls_once_and_not_from_another_authority(tmp_path: Path) -> None:
     provider = IdentityProvider()
     with provider.serving(tmp_path / "idp") as (url, authority):
         with answering(tmp_path / "right", oidc=provider.plan(jwks=None, jwks_uri=url, ca=authority)) as made:
             target = made.target()
             wait_until(lambda: status(target, f"Bearer {provider.token()}") == 200)
             assert [status(target, f"Bearer {provider.token()}") for _ in range(20)] == [200] * 20
-            assert status(target, f"Bearer {STRANGER.token()}") == 401
+            assert status(target, f"Bearer {OTHER_IDP.token()}") == 401
             assert provider.asked == 1
         before = provider.asked
         other = pem_of_another(tmp_path)
@@ -263,7 +258,7 @@ def test_a_key_that_the_provider_changes_is_taken_and_its_old_one_is_not(tmp_pat
         with answering(tmp_path / "home", change=looks_each_second, oidc=plan) as made:
             target, old = made.target(), provider.token()
             wait_until(lambda: status(target, f"Bearer {old}") == 200)
-            provider.rsa_key = STRANGER.rsa_key
+            provider.rsa_key = OTHER_IDP.rsa_key
             wait_until(lambda: status(target, f"Bearer {provider.token()}") == 200)
             assert status(target, f"Bearer {old}") == 401
 
@@ -279,11 +274,11 @@ def test_the_last_keys_stay_where_a_later_fetch_fails(tmp_path: Path) -> None:
             running_provider.close()
             time.sleep(3)  # three fetches that fail
             assert status(target, f"Bearer {provider.token()}") == 200
-            assert status(target, f"Bearer {STRANGER.token()}") == 401
+            assert status(target, f"Bearer {OTHER_IDP.token()}") == 401
 
 
 def test_a_body_with_a_wrong_token_is_not_read(front: LiveGateway, target: Target) -> None:
-    for token in (STRANGER.token(), IDP.token(exp=1_000_000_000)):
+    for token in (OTHER_IDP.token(), IDP.token(exp=1_000_000_000)):
         head = target.head(
             "POST", CHAT, key=token, content_type="application/json", content_length=str(64 * target.request_buffer)
         )
@@ -291,5 +286,5 @@ def test_a_body_with_a_wrong_token_is_not_read(front: LiveGateway, target: Targe
 
 
 def pem_of_another(folder: Path) -> str:
-    with STRANGER.serving(folder / "other") as (_, authority):
+    with OTHER_IDP.serving(folder / "other") as (_, authority):
         return authority

@@ -36,11 +36,6 @@ def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield made
 
 
-@pytest.fixture(scope="module")
-def target(front: LiveGateway) -> Target:
-    return front.target()
-
-
 @pytest.mark.parametrize(("content", "headers", "status", "models"), CASES.values(), ids=list(CASES))
 def test_a_request_goes_to_the_model_that_its_body_names(
     front: LiveGateway, target: Target, content: bytes, headers: dict[str, str], status: int, models: str

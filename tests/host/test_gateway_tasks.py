@@ -29,11 +29,6 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def target(front: LiveGateway) -> Target:
-    return front.target()
-
-
 def _sent(target: Target, sound: bytes, model: str = "c") -> httpx.Response:
     return target.ask("POST", SPEECH_PATH, key=target.key, data={"model": model}, files={"file": ("a.wav", sound)})
 
