@@ -99,7 +99,9 @@ def test_a_policy_refuses_and_allows_real_pods_and_a_dead_program_lets_nobody_in
     # no policy: everybody is let in
     for who in ("friend", "other", "node"):
         assert _soon(cluster, True, who, echo, SERVED), who
-    assert _answers(node_port)
+    end = time.monotonic() + 30
+    while not _answers(node_port):  # kube-proxy writes a new Service's rules some time after it is there
+        assert time.monotonic() < end
 
     # denied by default, then allowed for one
     _apply(cluster, _policy("deny", {}, ["Ingress"]))
